@@ -1,0 +1,63 @@
+"""The built-in exact engine: a compiled graph, run by onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..artifact import Artifact
+from ..circuit import Circuit
+from ..errors import BackendError
+from ..predictions import Expectations, FloatArray
+from ..session import OnnxSession
+
+__all__ = ["ExactBackend"]
+
+BATCH = 1024
+"""Rows that one run takes at most. It bounds onnxruntime's arena, which never shrinks."""
+
+
+class ExactBackend:
+    """Evaluates one circuit exactly, in float32, by the graph that it was compiled to."""
+
+    def __init__(self, compiled: bytes, circuit_sha256: str, *, threads: int | None = None) -> None:
+        """Load a compiled graph.
+
+        Args:
+            compiled: the bytes of ``compiled.onnx``.
+            circuit_sha256: `Circuit.sha256` of the circuit that it was compiled from.
+            threads: CPU threads for one call; None for all that this process may use.
+
+        Raises:
+            ArtifactError: onnxruntime cannot load it.
+        """
+        self._session = OnnxSession("compiled.onnx", compiled, threads)
+        self._circuit_sha256 = circuit_sha256
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact, *, threads: int | None = None) -> ExactBackend:
+        """The exact engine of a student.
+
+        Raises:
+            BackendError: the student has no compiled graph.
+        """
+        spec = artifact.manifest.compiled
+        if spec is None:
+            where = artifact.path or "PATH"
+            raise BackendError(
+                f"{artifact.manifest.name}: found no compiled.onnx, which the exact backend runs; "
+                f"make it with `qdinfer compile {where}`, or use backend='aer', which is exact too"
+            )
+        return cls(artifact.files["compiled.onnx"], spec.circuit_sha256, threads=threads)
+
+    def expectations(self, circuit: Circuit, angles: FloatArray) -> Expectations:
+        """See `Backend.expectations`. The circuit must be the one that was compiled."""
+        if circuit.sha256 != self._circuit_sha256:
+            raise BackendError(
+                f"compiled.onnx: found the compiled form of circuit {self._circuit_sha256[:16]}…; "
+                f"expected that of {circuit.sha256[:16]}…: compile it again"
+            )
+        rows = circuit.check_angles(angles).astype(np.float32, copy=False)
+        values = np.empty((len(rows), len(circuit.observables)))
+        for start in range(0, len(rows), BATCH):
+            values[start : start + BATCH] = self._session.run({"angles": rows[start : start + BATCH]})
+        return Expectations(values, shots=np.zeros(len(rows), np.int64), backend="exact")

@@ -1,0 +1,152 @@
+"""Texts in, labels out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from .artifact import Artifact
+from .backends import Backend, backend_for
+from .circuit import Circuit
+from .encoder import TextEncoder, as_texts, checked_texts, warn_truncated
+from .errors import InputError
+from .predictions import FloatArray, Predictions, StrArray
+from .readout import Readout
+
+__all__ = ["Classifier"]
+
+
+class Classifier:
+    """A student, ready to classify. Safe to use from many threads; its parts are public.
+
+    Attributes:
+        artifact: the student's files.
+        encoder: texts → angles.
+        circuit: what is evaluated.
+        backend: angles → expectation values, unless a call names another.
+        readout: expectation values → predictions.
+    """
+
+    def __init__(self, artifact: Artifact, *, backend: str | Backend = "exact", threads: int | None = None) -> None:
+        """Put a student together.
+
+        Args:
+            artifact: the student.
+            backend: ``"exact"``, ``"aer"``, or any object with the method of `Backend`.
+            threads: CPU threads for one call; None for all that this process may use.
+
+        Raises:
+            ArtifactError: the tokenizer or a graph cannot be loaded.
+            BackendError: the backend cannot run this student.
+        """
+        self.artifact = artifact
+        self.encoder = TextEncoder.from_artifact(artifact, threads=threads)
+        self.circuit = Circuit.from_artifact(artifact)
+        self.readout = Readout.from_artifact(artifact)
+        self.backend = backend_for(backend, artifact, threads=threads)
+        self._threads = threads
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, backend: str | Backend = "exact", threads: int | None = None
+    ) -> Classifier:
+        """Open a student's folder or .zip.
+
+        Args:
+            path: where it is. Nothing is ever fetched.
+            backend: ``"exact"``, ``"aer"``, or any object with the method of `Backend`.
+            threads: CPU threads for one call; None for all that this process may use.
+
+        Raises:
+            FileNotFoundError: there is nothing at that path.
+            ArtifactError: it is not a sound student.
+            BackendError: the backend cannot run it.
+        """
+        return cls(Artifact.open(path), backend=backend, threads=threads)
+
+    @property
+    def classes_(self) -> StrArray:
+        """(C,) labels, in the order of the probability columns."""
+        return np.array(self.readout.labels, dtype=np.str_)
+
+    def predict(self, texts: str | Iterable[str]) -> StrArray:
+        """The label of each text, (N,) str. One text gives one label. Raises as `classify` does."""
+        return self.classify(texts).labels
+
+    def predict_proba(self, texts: str | Iterable[str]) -> FloatArray:
+        """The probability of each class, (N, C) float64, columns as in `classes_`. Raises as `classify` does."""
+        return self.classify(texts).probabilities
+
+    def score(self, texts: str | Iterable[str], labels: str | Iterable[str]) -> float:
+        """The share of texts whose label is predicted.
+
+        Raises:
+            InputError: another number of labels than of texts, none at all, or a label that the student does not know.
+        """
+        checked, expected = checked_texts(texts), checked_texts(labels)
+        if len(checked) != len(expected) or not checked:
+            raise InputError(f"score: found {len(checked)} texts and {len(expected)} labels; expected as many, not 0")
+        unknown = sorted(set(expected) - set(self.readout.labels))
+        if unknown:
+            raise InputError(f"labels: found {unknown[0]!r}; expected one of {list(self.readout.labels)}")
+        return float(np.mean(self.predict(checked) == np.array(expected)))
+
+    def classify(self, texts: str | Iterable[str], *, backend: str | Backend | None = None) -> Predictions:
+        """Labels, probabilities and error bars.
+
+        Args:
+            texts: one text or many; none gives no predictions.
+            backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
+        """
+        checked = checked_texts(texts)
+        predictions, cut = self._classify(checked, self._backend(backend))
+        warn_truncated(cut, len(checked), self.encoder.max_tokens)
+        return predictions
+
+    def stream(
+        self, texts: Iterable[str], *, chunk_size: int = 1024, backend: str | Backend | None = None
+    ) -> Iterator[Predictions]:
+        """Classify any number of texts in bounded memory, in order.
+
+        Args:
+            texts: read as they are needed, never all at once.
+            chunk_size: texts in one part.
+            backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Yields:
+            The predictions of the next `chunk_size` texts, and of what is left at the end.
+
+        Raises:
+            InputError: something among them is not a text; all parts before its chunk have been given.
+
+        Warns:
+            TruncationWarning: once, at the end, with the number of texts that were cut.
+        """
+        if chunk_size < 1:
+            raise InputError(f"chunk_size: found {chunk_size}; expected a positive number")
+        return self._stream(as_texts(texts), chunk_size, self._backend(backend))
+
+    def _stream(self, texts: Iterator[str], chunk_size: int, backend: Backend) -> Iterator[Predictions]:
+        cut = total = 0
+        while chunk := list(islice(texts, chunk_size)):
+            predictions, overlong = self._classify(chunk, backend)
+            cut, total = cut + overlong, total + len(chunk)
+            yield predictions
+        warn_truncated(cut, total, self.encoder.max_tokens)
+
+    def _classify(self, texts: list[str], backend: Backend) -> tuple[Predictions, int]:
+        angles, cut = self.encoder.encode_counted(texts)
+        return self.readout.predict(backend.expectations(self.circuit, angles)), cut
+
+    def _backend(self, backend: str | Backend | None) -> Backend:
+        return self.backend if backend is None else backend_for(backend, self.artifact, threads=self._threads)

@@ -1,0 +1,296 @@
+"""The ``qdinfer`` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import ArtifactError, CircuitError, InputError, QdinferError
+from .tabular import FORMATS, STDIO, Writer, open_output, read_table, table_format
+
+if TYPE_CHECKING:
+    from .backends import Backend
+    from .predictions import Predictions
+
+__all__ = ["add_debug", "main", "run_command"]
+
+_DESCRIPTION = """\
+Run quantum students: small text classifiers, distilled from an LLM.
+A student is a folder or one .zip; it needs no network and no LLM.
+
+  qdinfer predict STUDENT "some text" "another"
+  qdinfer predict STUDENT --input texts.csv --output labelled.csv
+  qdinfer evaluate STUDENT --input labelled.csv
+  qdinfer inspect STUDENT --circuit
+"""
+_BAD_INPUT = (InputError, ArtifactError, CircuitError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, and give its exit code: 0, 1 for a failure, 2 for bad input."""
+    return run_command(_parser(), argv)
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse the arguments and call the chosen function; an error becomes one line on stderr and an exit code."""
+    arguments = parser.parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: print(f"{parser.prog}: note: {message}", file=sys.stderr)
+        try:
+            code: int = arguments.function(arguments)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except KeyboardInterrupt:
+            print(f"{parser.prog}: interrupted", file=sys.stderr)
+            return 130
+        except (QdinferError, OSError) as error:
+            if arguments.debug:
+                traceback.print_exc()
+            print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2 if isinstance(error, _BAD_INPUT) else 1
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add the option that every command has."""
+    parser.add_argument("--debug", action="store_true", help="show the whole trace of an error")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("qdinfer", description=_DESCRIPTION, formatter_class=_Help)
+    parser.add_argument("--version", action="version", version=f"qdinfer {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    predict = _command(commands, "predict", _predict, "label texts", _PREDICT)
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts to label")
+    _input_options(predict, required=False)
+    predict.add_argument(
+        "--output", metavar="FILE", default=STDIO, help="write there, whole or not at all (default: -)"
+    )
+    predict.add_argument("--proba", action="store_true", help="add the probability of each class")
+    _backend_options(predict)
+
+    evaluate = _command(commands, "evaluate", _evaluate, "measure accuracy on labelled texts", _EVALUATE)
+    _input_options(evaluate, required=True)
+    evaluate.add_argument(
+        "--label-column", metavar="NAME", default="label", help="column of true labels (default: label)"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    _backend_options(evaluate)
+
+    inspect = _command(commands, "inspect", _inspect, "say what a student is", _INSPECT)
+    inspect.add_argument("--circuit", action="store_true", help="draw the circuit too (needs the extra aer)")
+
+    verify = _command(commands, "verify", _verify, "recompute the golden cases", _VERIFY)
+    verify.add_argument(
+        "--backend", choices=["exact", "aer"], help="evaluates the circuit (default: exact if compiled)"
+    )
+
+    compiling = _command(commands, "compile", _compile, "make compiled.onnx for the exact engine", _COMPILE)
+    compiling.add_argument("--output", metavar="PATH", help="write the student there (default: in its place)")
+    return parser
+
+
+_PREDICT = """\
+Label texts. The output is a table: the columns of the input, then `prediction`; with --shots also `confidence`,
+the chance that the label stands, given shot noise; with --proba `p(CLASS)`, and with both `se(CLASS)`, the
+standard error of each probability.
+
+  qdinfer predict STUDENT "The striker scored twice in the cup final."
+  qdinfer predict STUDENT --input texts.csv --output labelled.csv --proba
+  cat texts.jsonl | qdinfer predict STUDENT --input - --format jsonl
+  qdinfer predict STUDENT --input texts.csv --backend aer --shots 1000 --seed 7
+"""
+_EVALUATE = """\
+Measure a student on labelled texts: accuracy with its 95 % interval, macro F1 and the confusion matrix.
+
+  qdinfer evaluate STUDENT --input test.csv
+  qdinfer evaluate STUDENT --input test.csv --backend aer --shots 1000 --json
+"""
+_INSPECT = """\
+Say what a student is: classes, encoder, circuit, readout, where it comes from.
+
+  qdinfer inspect STUDENT --circuit
+"""
+_VERIFY = """\
+Recompute the student's golden cases stage by stage on this machine, and name the first stage that drifts.
+The exit code is 0 if all hold and 1 if not.
+
+  qdinfer verify STUDENT
+"""
+_COMPILE = """\
+Compile the student's circuit for the exact engine and compare it with Qiskit's statevector at random angles.
+Needs the extra: pip install "qdinfer[compile]"
+
+  qdinfer compile STUDENT
+"""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples as they are written."""
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], summary: str, description: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description, formatter_class=_Help
+    )
+    parser.add_argument("student", metavar="STUDENT", help="a student's folder or .zip")
+    add_debug(parser)
+    parser.set_defaults(function=function)
+    return parser
+
+
+def _input_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--input", metavar="FILE", required=required, help="csv or jsonl to read; - for standard input")
+    parser.add_argument("--format", choices=FORMATS, help="of input and output, where a name does not tell")
+    parser.add_argument("--text-column", metavar="NAME", default="text", help="column of texts (default: text)")
+
+
+def _backend_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend", choices=["exact", "aer"], default="exact", help="evaluates the circuit (default: exact)"
+    )
+    parser.add_argument("--shots", type=int, metavar="N", help="measure N times a text, on aer (default: exact values)")
+    parser.add_argument("--seed", type=int, metavar="N", help="make shots repeatable")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all that may be used)")
+
+
+def _backend(arguments: argparse.Namespace) -> str | Backend:
+    if arguments.backend == "exact":
+        if arguments.shots is not None or arguments.seed is not None:
+            raise InputError("--shots and --seed: found the exact backend, which has no shots; expected --backend aer")
+        return "exact"
+    from .backends.aer import AerBackend
+
+    return AerBackend(arguments.shots, seed=arguments.seed)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    if bool(arguments.texts) == (arguments.input is not None):
+        raise InputError("found both or neither of TEXT and --input; expected one of them")
+    from tqdm import tqdm
+
+    from .classifier import Classifier
+
+    rows: Iterator[dict[str, Any]]
+    if arguments.input is None:
+        column, kind, shown = "text", arguments.format or "csv", arguments.output
+        rows = iter([{"text": text} for text in arguments.texts])
+    else:
+        column, shown = arguments.text_column, arguments.output
+        kind = table_format(arguments.input, arguments.format)
+        rows = read_table(arguments.input, columns=[column], format=kind)
+    if shown != STDIO:
+        kind = table_format(shown, arguments.format)
+    classifier = Classifier.load(arguments.student, backend=_backend(arguments), threads=arguments.threads)
+    pending: deque[dict[str, Any]] = deque()
+
+    def texts() -> Iterator[str]:
+        for row in rows:
+            pending.append(row)
+            yield row[column]
+
+    with open_output(shown) as target, tqdm(unit=" texts", disable=None) as bar:
+        writer = Writer(target, kind)
+        for part in classifier.stream(texts()):
+            columns = _columns(part, proba=arguments.proba, shots=arguments.shots is not None)
+            for values in zip(*columns.values(), strict=True):
+                writer.row(_joined(pending.popleft(), dict(zip(columns, values, strict=True))))
+            bar.update(len(part))
+    return 0
+
+
+def _columns(part: Predictions, *, proba: bool, shots: bool) -> dict[str, list[Any]]:
+    wanted = ["prediction"] + ["confidence"] * shots + ["p("] * proba + ["se("] * (proba and shots)
+    return {name: values for name, values in part.to_columns().items() if name.startswith(tuple(wanted))}
+
+
+def _joined(row: dict[str, Any], prediction: dict[str, Any]) -> dict[str, Any]:
+    clash = sorted(row.keys() & prediction.keys())
+    if clash:
+        raise InputError(f"found a column {clash[0]!r} in the input, which the output adds; expected another name")
+    return row | prediction
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from .classifier import Classifier
+    from .evaluation import evaluate_labels
+
+    backend = _backend(arguments)
+    columns = [arguments.text_column, arguments.label_column]
+    rows = list(read_table(arguments.input, columns=columns, format=arguments.format))
+    classifier = Classifier.load(arguments.student, backend=backend, threads=arguments.threads)
+    predicted: list[str] = []
+    name = ""
+    with tqdm(total=len(rows), unit=" texts", disable=None) as bar:
+        for part in classifier.stream(row[arguments.text_column] for row in rows):
+            predicted += part.labels.tolist()
+            name = part.backend
+            bar.update(len(part))
+    true = [row[arguments.label_column] for row in rows]
+    evaluation = evaluate_labels(classifier.readout.labels, true, predicted)
+    if arguments.json:
+        about = {"student": classifier.artifact.manifest.name, "backend": name, "shots": arguments.shots}
+        print(json.dumps(about | evaluation.to_dict(), ensure_ascii=False))
+    else:
+        shots = "exact values" if arguments.shots is None else f"{arguments.shots} shots a text"
+        print(f"{classifier.artifact.manifest.name} on {name}, {shots}\n{evaluation.to_text()}")
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from .artifact import Artifact
+    from .circuit import Circuit
+    from .inspection import describe, draw
+
+    artifact = Artifact.open(arguments.student)
+    print(describe(artifact))
+    if arguments.circuit:
+        print("\n" + draw(Circuit.from_artifact(artifact)))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from .verification import verify
+
+    report = verify(arguments.student, backend=arguments.backend)
+    print(f"{report.name} on {report.backend}, {report.cases} golden cases")
+    for stage in report.stages:
+        state = "ok" if stage.ok else "DRIFTS"
+        print(f"  {stage.name:<10}  {stage.file:<14}  off by {stage.deviation:<8.2g}  of {stage.tolerance:<6g} {state}")
+    if report.first_drift is not None:
+        drift = report.first_drift
+        print(
+            f"qdinfer: error: {drift.file}: found that the {drift.name} stage drifts first, by {drift.deviation:.2g}; "
+            f"expected at most {drift.tolerance:g}",
+            file=sys.stderr,
+        )
+    return 0 if report.ok else 1
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from .artifact import Artifact
+    from .compiler import compile_artifact
+
+    artifact = compile_artifact(Artifact.open(arguments.student))
+    place = artifact.save(arguments.output or arguments.student, overwrite=True)
+    spec = artifact.manifest.compiled
+    size = len(artifact.files["compiled.onnx"]) / 1e6
+    if spec is not None:
+        print(f"{place}: compiled.onnx {size:.2f} MB, error {spec.max_error:.1e} over {spec.checked} random rows")
+    return 0

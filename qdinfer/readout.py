@@ -1,0 +1,118 @@
+"""Expectation values to logits, probabilities and labels, and the shot noise through all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .artifact import Artifact
+from .errors import InputError
+from .predictions import Expectations, FloatArray, IntArray, Predictions
+
+__all__ = ["Readout"]
+
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+class Readout:
+    """The linear layer of a student, with softmax.
+
+    Attributes:
+        labels: the C classes.
+        weights: (C, M) float64.
+        bias: (C,) float64.
+        temperature: divides the logits.
+    """
+
+    def __init__(self, labels: Sequence[str], weights: FloatArray, bias: FloatArray, temperature: float = 1.0) -> None:
+        """Take over a trained layer.
+
+        Raises:
+            InputError: shapes that do not fit each other, or numbers that are not finite.
+        """
+        weights, bias = np.asarray(weights, np.float64), np.asarray(bias, np.float64)
+        if weights.ndim != 2 or bias.shape != weights.shape[:1] or len(labels) != len(bias):
+            raise InputError(
+                f"readout: found weights {weights.shape}, bias {bias.shape} and {len(labels)} labels; "
+                "expected (C, M), (C,) and C"
+            )
+        if not (np.isfinite(weights).all() and np.isfinite(bias).all() and 0 < temperature < math.inf):
+            raise InputError("readout: found a number that is not finite, or no positive temperature")
+        self.labels = tuple(labels)
+        self.weights = weights
+        self.bias = bias
+        self.temperature = temperature
+        self._classes = np.array(self.labels, dtype=np.str_)
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Readout:
+        """The readout of a student."""
+        spec = artifact.manifest.readout
+        return cls(artifact.manifest.labels, np.array(spec.weights), np.array(spec.bias), spec.temperature)
+
+    def logits(self, values: FloatArray) -> FloatArray:
+        """(weights · values + bias) / temperature.
+
+        Args:
+            values: (N, M) expectation values.
+
+        Returns:
+            (N, C) float64.
+        """
+        return (values @ self.weights.T + self.bias) / self.temperature
+
+    def predict(self, expectations: Expectations) -> Predictions:
+        """Probabilities and labels, with their errors from shot noise.
+
+        With Σ the covariance of the expectation values, the logits have the covariance Λ = W·Σ·Wᵀ/T². To first order
+        (the delta method), the probabilities p have J·Λ·Jᵀ with J = diag(p) − p·pᵀ, whose diagonal gives the standard
+        errors. The confidence is 1 − Σₖ Φ(−dₖ/σₖ) over the other classes k, where dₖ is the label's lead over k in
+        logits and σₖ² = Λ_ll + Λ_kk − 2·Λ_lk: exact (for normal errors) with two classes, and by the union bound a
+        lower bound with more. It is cut off at 0.
+
+        Args:
+            expectations: (N, M) values with their covariance.
+
+        Raises:
+            InputError: M is another than the weights have columns.
+        """
+        values = expectations.values
+        if values.shape[1] != self.weights.shape[1]:
+            raise InputError(f"readout: found {values.shape[1]} expectation values; expected {self.weights.shape[1]}")
+        logits = self.logits(values)
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-math.inf))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        winners = logits.argmax(axis=1).astype(np.int64)
+        if expectations.covariance is None:
+            errors: FloatArray = np.zeros_like(probabilities)
+            confidence: FloatArray = np.ones(len(values))
+        else:
+            scaled = self.weights / self.temperature
+            covariance = scaled @ expectations.covariance @ scaled.T
+            errors = _probability_errors(probabilities, covariance)
+            confidence = _confidence(logits, covariance, winners)
+        return Predictions(self._classes, self._classes[winners], probabilities, errors, confidence, expectations)
+
+
+def _probability_errors(probabilities: FloatArray, covariance: FloatArray) -> FloatArray:
+    jacobian = np.eye(probabilities.shape[1]) * probabilities[:, :, None]
+    jacobian -= probabilities[:, :, None] * probabilities[:, None, :]
+    variance: FloatArray = np.einsum("nij,njk,nik->ni", jacobian, covariance, jacobian, optimize=True)
+    errors: FloatArray = np.sqrt(np.maximum(variance, 0.0))
+    return errors
+
+
+def _confidence(logits: FloatArray, covariance: FloatArray, winners: IntArray) -> FloatArray:
+    rows = np.arange(len(logits))
+    lead = logits[rows, winners][:, None] - logits
+    diagonal = np.diagonal(covariance, axis1=1, axis2=2)
+    variance = diagonal[rows, winners][:, None] + diagonal - 2 * covariance[rows, winners]
+    deviation = np.sqrt(np.maximum(variance, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(deviation > 0, lead / deviation, math.inf)  # no noise between two classes: the lead stands
+    overtaken = 0.5 * _erfc(z / math.sqrt(2))
+    overtaken[rows, winners] = 0.0
+    confidence: FloatArray = np.maximum(0.0, 1.0 - overtaken.sum(axis=1))
+    return confidence

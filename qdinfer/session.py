@@ -1,0 +1,93 @@
+"""One ONNX graph, ready to run: the only module that imports onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import ArtifactError, BackendError, InputError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["OnnxSession", "available_cpus"]
+
+
+def available_cpus() -> int:
+    """How many CPUs this process may use. onnxruntime would count the machine's, also inside a cpuset container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class OnnxSession:
+    """An onnxruntime session on the CPU, with an explicit number of threads.
+
+    Safe to use from many threads. onnxruntime's sessions survive neither a fork nor a pickle; this builds a new one
+    from the model's bytes in a forked child and after unpickling.
+    """
+
+    def __init__(self, file: str, model: bytes, threads: int | None = None) -> None:
+        """Build the session.
+
+        Args:
+            file: the model's name, for messages.
+            model: its bytes.
+            threads: CPU threads that one call uses; None for all that this process may use.
+
+        Raises:
+            ArtifactError: onnxruntime cannot load the model.
+            InputError: threads is no positive number.
+        """
+        if threads is not None and threads < 1:
+            raise InputError(f"threads: found {threads}; expected a positive number, or None for all")
+        self._file = file
+        self._model = model
+        self._threads = threads
+        self._open()
+
+    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        """Run the graph and give its first output.
+
+        Raises:
+            BackendError: onnxruntime failed, say for want of memory or because of the ids that it was given.
+        """
+        if os.getpid() != self._process:
+            self._open()
+        try:
+            output: np.ndarray[Any, Any] = self._session.run(None, dict(feeds))[0]
+        except Exception as error:  # onnxruntime's exceptions share no base but this
+            raise BackendError(f"{self._file}: onnxruntime failed: {_first_line(error)}") from error
+        return output
+
+    def _open(self) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads or available_cpus()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        # Spinning keeps a core busy between calls, which an app or a server that embeds this would notice.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session: onnxruntime.InferenceSession = ort.InferenceSession(
+                self._model, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # as above
+            found = f"a model that onnxruntime {ort.__version__} cannot load ({_first_line(error)})"
+            raise ArtifactError(self._file, found, "an ONNX model") from error
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_file": self._file, "_model": self._model, "_threads": self._threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:300]

@@ -1,0 +1,1 @@
+"""Make quantum students for `qdinfer` to run. Needs the extra ``distill``."""

@@ -1,0 +1,71 @@
+"""The model card, written from the same numbers as the manifest."""
+
+from __future__ import annotations
+
+from qdinfer.circuit import Circuit
+from qdinfer.manifest import Manifest
+
+__all__ = ["model_card"]
+
+_LIMITS = """\
+- It knows its classes and nothing else: any text gets one of the labels above.
+- A circuit of this size has not been seen to beat a classical layer of the same width. What decides the accuracy is the
+  encoder; the circuit stands in for a small dense layer, and can run on quantum hardware.
+- Probabilities are as sure as training made them; they were not calibrated."""
+
+
+def model_card(manifest: Manifest, circuit: Circuit) -> str:
+    """Markdown about a student: task, how to run it, numbers, limits, origin."""
+    provenance, compiled = manifest.provenance, manifest.compiled
+    gates = ", ".join(f"{count} {name}" for name, count in circuit.gate_counts.most_common())
+    engine = (
+        f"compiled, largest error {compiled.max_error:.1e} over {compiled.checked} random angle rows"
+        if compiled
+        else 'not compiled: run it with `backend="aer"`'
+    )
+    metrics = "".join(f"| {name} | {value:.4g} |\n" for name, value in provenance.metrics.items())
+    settings = "".join(f"| {name} | {value} |\n" for name, value in provenance.settings.items())
+    return f"""\
+# {manifest.name}
+
+A quantum student: a text classifier that turns a text into {len(circuit.inputs)} angles, runs a trained circuit of
+{circuit.num_qubits} qubits on them, and reads the label off {len(circuit.observables)} expectation values.
+
+- Labels: {", ".join(f"`{label}`" for label in manifest.labels)}
+- Data: {provenance.data or "not given"}
+- Teacher: {provenance.teacher or "none; trained on labels"}
+- License: {provenance.license or "not given"}
+
+## Run it
+
+```python
+from qdinfer import Classifier
+
+clf = Classifier.load("{manifest.name}")
+print(clf.predict(["some text"]))
+```
+
+## Numbers
+
+| what | value |
+|---|---|
+{metrics or "| none measured | |" + chr(10)}
+## Inside
+
+- Encoder: at most {manifest.encoder.max_tokens} tokens a text.
+- Circuit: {gates}.
+- Exact engine: {engine}.
+
+## Limits
+
+{_LIMITS}
+
+## Origin
+
+```
+{provenance.command or "not given"}
+```
+
+{"| setting | value |" + chr(10) + "|---|---|" + chr(10) + settings if settings else ""}
+Made with {provenance.made_with}.
+"""

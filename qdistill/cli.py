@@ -1,0 +1,184 @@
+"""The ``qdistill`` command."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdinfer import __version__
+from qdinfer.cli import add_debug, run_command
+from qdinfer.errors import InputError, require
+from qdinfer.manifest import Provenance
+from qdinfer.tabular import column, read_table
+
+if TYPE_CHECKING:
+    from qdinfer.artifact import Artifact
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Make quantum students for `qdinfer` to run. Needs the extra: pip install "qdinfer[distill]"
+
+  qdistill train train.csv --test test.csv --output topic
+  qdistill pack --output mine --tokenizer tokenizer.json --encoder encoder.onnx --circuit circuit.qasm \\
+      --readout readout.json
+"""
+_TRAIN = """\
+Train a student on labelled texts, and export and compile it.
+
+  qdistill train train.csv --test test.csv --output topic
+  qdistill train train.csv --output small --ansatz line --epochs 3 --seed 1
+"""
+_PACK = """\
+Make a student from parts that were trained elsewhere.
+
+  --encoder   an ONNX graph: input_ids, attention_mask (N, T) int64 -> angles (N, P) float32, in radians
+  --circuit   OpenQASM 3 with its data angles as `input float[64]`, or OpenQASM 2 with --data-gates
+  --readout   JSON: {"labels": [C], "weights": [C rows of M], "bias": [C]}; Z is measured on every qubit, so M is the
+              number of qubits, qubit 0 first
+
+  qdistill pack --output mine --tokenizer tokenizer.json --encoder encoder.onnx --circuit circuit.qasm \\
+      --data-gates rx:0 rx:1 rx:2 --readout readout.json
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, and give its exit code: 0, 1 for a failure, 2 for bad input."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    parser.set_defaults(words=words)
+    return run_command(parser, words)
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("qdistill", description=_DESCRIPTION, formatter_class=form)
+    parser.add_argument("--version", action="version", version=f"qdistill {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="labelled texts to a student", description=_TRAIN, formatter_class=form)
+    train.add_argument("data", metavar="DATA", help="csv or jsonl of labelled texts")
+    train.add_argument("--test", metavar="FILE", help="labelled texts to measure the student on, for its card")
+    train.add_argument("--label-column", metavar="NAME", default="label", help="default: label")
+    train.add_argument("--encoder", choices=["folded"], default="folded", help="default: folded")
+    train.add_argument("--ansatz", choices=["qdllm", "line"], default="qdllm", help="default: qdllm, as published")
+    train.add_argument("--epochs", type=int, default=5, metavar="N", help="passes over the texts at most (default: 5)")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same student (default: 0)")
+    train.add_argument("--about-data", metavar="TEXT", help="what the data are (default: the file's name)")
+    train.set_defaults(function=_train)
+
+    pack = commands.add_parser("pack", help="parts to a student", description=_PACK, formatter_class=form)
+    pack.add_argument("--tokenizer", metavar="FILE", type=Path, required=True, help="a Hugging Face tokenizer.json")
+    pack.add_argument("--encoder", metavar="FILE", type=Path, required=True, help="an ONNX graph")
+    pack.add_argument("--circuit", metavar="FILE", type=Path, required=True, help="OpenQASM 2 or 3")
+    pack.add_argument("--readout", metavar="FILE", type=Path, required=True, help="JSON")
+    pack.add_argument("--inputs", nargs="+", metavar="NAME", default=[], help="OpenQASM 3: order of the data angles")
+    pack.add_argument(
+        "--data-gates", nargs="+", metavar="GATE", default=[], help="OpenQASM 2: GATE:QUBIT[:OCCURRENCE] of each angle"
+    )
+    pack.add_argument("--max-tokens", type=int, default=128, metavar="N", help="longer texts are cut (default: 128)")
+    pack.add_argument("--pad-id", type=int, default=0, metavar="N", help="token id of padding (default: 0)")
+    pack.set_defaults(function=_pack)
+
+    for command in (train, pack):
+        command.add_argument("--golden", metavar="FILE", help="csv or jsonl of a few texts for the self-test")
+        command.add_argument("--output", metavar="PATH", type=Path, required=True, help="a folder, or a .zip")
+        command.add_argument("--overwrite", action="store_true", help="replace the student that is there")
+        command.add_argument("--text-column", metavar="NAME", default="text", help="default: text")
+        command.add_argument("--name", metavar="NAME", help="of the student (default: from --output)")
+        command.add_argument("--license", metavar="SPDX", help="of the student, for its card")
+        add_debug(command)
+    return parser
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    _check_output(arguments)
+    for module in ("tensorcircuit", "optax"):
+        require(module, feature="qdistill train", extra="distill")
+    from .recipe import Labelled, train_student
+    from .train import TrainConfig
+
+    config = TrainConfig(
+        encoder=arguments.encoder, ansatz=arguments.ansatz, epochs=arguments.epochs, seed=arguments.seed
+    )
+    provenance = Provenance(
+        data=arguments.about_data or Path(arguments.data).name,
+        license=arguments.license,
+        command=_command_line(arguments),
+    )
+
+    def read(name: str) -> Labelled:
+        rows = list(read_table(name, columns=[arguments.text_column, arguments.label_column]))
+        return Labelled(column(rows, arguments.text_column), column(rows, arguments.label_column))
+
+    artifact, reason = train_student(
+        _name(arguments),
+        read(arguments.data),
+        config,
+        test=read(arguments.test) if arguments.test else None,
+        golden_texts=_golden_texts(arguments),
+        provenance=provenance,
+    )
+    return _save(artifact, reason, arguments)
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    _check_output(arguments)
+    for module in ("qiskit", "onnx"):
+        require(module, feature="qdistill pack", extra="distill")
+    from .export import export, with_provenance
+    from .pack import read_circuit, read_parts
+
+    parts = read_parts(
+        name=_name(arguments),
+        tokenizer=arguments.tokenizer,
+        encoder=arguments.encoder,
+        circuit=read_circuit(arguments.circuit, inputs=arguments.inputs, data_gates=arguments.data_gates),
+        readout=arguments.readout,
+        golden_texts=_golden_texts(arguments),
+        max_tokens=arguments.max_tokens,
+        pad_id=arguments.pad_id,
+    )
+    artifact, reason = export(parts)
+    provenance = Provenance(license=arguments.license, command=_command_line(arguments))
+    return _save(with_provenance(artifact, provenance), reason, arguments)
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    """Find out now, not after the work, that the student could not be saved."""
+    output: Path = arguments.output
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"--output {output}: found no folder {output.absolute().parent}; expected an existing one")
+    if output.exists() and not arguments.overwrite:
+        raise InputError(f"--output {output}: found something there already; expected a new path, or --overwrite")
+
+
+def _golden_texts(arguments: argparse.Namespace) -> list[str]:
+    from .export import GOLDEN_TEXTS
+
+    if arguments.golden is None:
+        return list(GOLDEN_TEXTS)
+    return column(read_table(arguments.golden, columns=[arguments.text_column]), arguments.text_column)
+
+
+def _command_line(arguments: argparse.Namespace) -> str:
+    """The command as it was given, with file names in place of paths, which mean nothing elsewhere."""
+    return shlex.join(["qdistill", *(Path(word).name if Path(word).exists() else word for word in arguments.words)])
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    output: Path = arguments.output
+    return arguments.name or output.name.removesuffix(".zip")
+
+
+def _save(artifact: Artifact, reason: str | None, arguments: argparse.Namespace) -> int:
+    place = artifact.save(arguments.output, overwrite=arguments.overwrite)
+    if reason is not None:
+        print(f"qdistill: note: not compiled for the exact engine: {reason}", file=sys.stderr)
+    numbers = "".join(f", {name} {value:.4g}" for name, value in artifact.manifest.provenance.metrics.items())
+    print(f"{place}: {artifact.size / 1e6:.2f} MB{numbers}")
+    return 0

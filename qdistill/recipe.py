@@ -1,0 +1,96 @@
+"""From labelled texts to a finished student, in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from qdinfer.artifact import Artifact
+from qdinfer.circuit import Circuit
+from qdinfer.classifier import Classifier
+from qdinfer.errors import InputError
+from qdinfer.evaluation import Evaluation, evaluate_labels
+from qdinfer.manifest import Provenance
+
+from .encoders import pad_id
+from .export import Parts, export, with_provenance
+from .train import TrainConfig, TrainedStudent, train
+
+__all__ = ["Labelled", "train_student"]
+
+
+class Labelled(NamedTuple):
+    """N texts and their labels."""
+
+    texts: list[str]
+    labels: list[str]
+
+
+def train_student(
+    name: str,
+    data: Labelled,
+    config: TrainConfig,
+    *,
+    test: Labelled | None,
+    golden_texts: Sequence[str],
+    provenance: Provenance,
+) -> tuple[Artifact, str | None]:
+    """Train, export, compile and measure a student.
+
+    Args:
+        name: short, fit for a file name.
+        data: the training texts; a dev split is taken from them.
+        config: the training settings.
+        test: texts that it is measured on, as it was exported; None for none.
+        golden_texts: for the self-test.
+        provenance: settings and metrics are added.
+
+    Returns:
+        The artifact, and why it has no compiled graph, or None if it has one.
+
+    Raises:
+        InputError: texts, labels or settings that cannot be trained with.
+    """
+    unknown = sorted(set(test.labels) - set(data.labels)) if test else []
+    if unknown:
+        raise InputError(f"test texts: found the label {unknown[0]!r}; expected one of {sorted(set(data.labels))}")
+    student = train(data.texts, data.labels, config)
+    artifact, reason = export(_parts(name, student, golden_texts))
+    metrics = {"dev_accuracy": student.dev_accuracy, "training_texts": float(len(data.texts))}
+    if test is not None:
+        evaluation = _measure(artifact, test)
+        low, high = evaluation.interval
+        metrics |= {
+            "test_accuracy": evaluation.accuracy,
+            "test_accuracy_95_low": low,
+            "test_accuracy_95_high": high,
+            "test_macro_f1": evaluation.macro_f1,
+            "test_texts": float(evaluation.texts),
+        }
+    measured = provenance.model_copy(update={"metrics": metrics, "settings": dataclasses.asdict(config)})
+    return with_provenance(artifact, measured), reason
+
+
+def _parts(name: str, student: TrainedStudent, golden_texts: Sequence[str]) -> Parts:
+    ansatz = student.ansatz
+    circuit = Circuit.from_qiskit(ansatz.to_qiskit(student.circuit_parameters), ansatz.inputs, ansatz.observables)
+    tokenizer = student.encoder.tokenizer
+    return Parts(
+        name=name,
+        labels=student.labels,
+        tokenizer=tokenizer.to_str().encode(),
+        encoder=student.encoder.to_onnx(student.encoder_params),
+        max_tokens=student.config.max_tokens,
+        pad_id=pad_id(tokenizer),
+        circuit=circuit,
+        weights=student.weights,
+        bias=student.bias,
+        golden_texts=golden_texts,
+    )
+
+
+def _measure(artifact: Artifact, test: Labelled) -> Evaluation:
+    backend = "aer" if artifact.manifest.compiled is None else "exact"
+    predicted = Classifier(artifact, backend=backend).predict(test.texts).tolist()
+    return evaluate_labels(artifact.manifest.labels, test.labels, predicted)

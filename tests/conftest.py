@@ -1,0 +1,28 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from students import tiny
+
+from qdinfer import Artifact, Classifier
+
+
+@pytest.fixture(scope="session")
+def student() -> Artifact:
+    """A compiled student of 4 qubits, in memory."""
+    return tiny()
+
+
+@pytest.fixture
+def student_path(student: Artifact, tmp_path: Path) -> Path:
+    """The same, as a folder of the test's own."""
+    return student.save(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def classifier(student: Artifact) -> Classifier:
+    """The same, ready to classify on the exact engine."""
+    return Classifier(student)
