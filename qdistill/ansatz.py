@@ -211,8 +211,7 @@ def line(num_qubits: int = 11, layers: int = 3) -> Ansatz:
     return Ansatz("line", num_qubits, (*_data_gates(num_qubits), *trained))
 
 
-ANSATZE: Mapping[str, Callable[[int, int], Ansatz] | Callable[[], Ansatz]]
-ANSATZE = MappingProxyType({"qdllm": qdllm, "line": line})
+ANSATZE: Mapping[str, Callable[..., Ansatz]] = MappingProxyType({"qdllm": qdllm, "line": line})
 
 
 def _rotation(name: str, angle: jax.Array) -> jax.Array:

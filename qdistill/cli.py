@@ -167,7 +167,16 @@ def _golden_texts(arguments: argparse.Namespace) -> list[str]:
 
 def _command_line(arguments: argparse.Namespace) -> str:
     """The command as it was given, with file names in place of paths, which mean nothing elsewhere."""
-    return shlex.join(["qdistill", *(Path(word).name if Path(word).exists() else word for word in arguments.words)])
+    options = ("data", "test", "golden", "output", "tokenizer", "encoder", "circuit", "readout")
+    paths = {str(value) for name in options if (value := getattr(arguments, name, None)) is not None}
+
+    def shorten(word: str) -> str:
+        option, equals, value = word.partition("=")  # --output=PATH
+        if equals and value in paths:
+            return f"{option}={Path(value).name}"
+        return Path(word).name if word in paths else word
+
+    return shlex.join(["qdistill", *map(shorten, arguments.words)])
 
 
 def _name(arguments: argparse.Namespace) -> str:

@@ -22,6 +22,7 @@ from qdinfer.manifest import (
     Manifest,
     Provenance,
     ReadoutSpec,
+    parse_manifest,
 )
 from qdinfer.predictions import Expectations, FloatArray
 from qdinfer.readout import Readout
@@ -96,21 +97,7 @@ def export(parts: Parts) -> tuple[Artifact, str | None]:
         raise InputError("export: found no golden texts; expected at least one")
     if circuit.num_qubits > _GOLDEN_QUBITS:
         raise InputError(f"export: found {circuit.num_qubits} qubits; expected at most {_GOLDEN_QUBITS}")
-    manifest = Manifest.model_construct(
-        format=FORMAT,
-        name=parts.name,
-        labels=list(parts.labels),
-        encoder=EncoderSpec(max_tokens=parts.max_tokens, pad_id=parts.pad_id),
-        circuit=CircuitSpec(inputs=list(circuit.inputs), observables=list(circuit.observables)),
-        readout=ReadoutSpec(
-            weights=np.asarray(parts.weights, np.float64).tolist(),
-            bias=np.asarray(parts.bias, np.float64).tolist(),
-            temperature=parts.temperature,
-        ),
-        compiled=None,
-        provenance=Provenance(),
-        files={},
-    )
+    manifest = _manifest(parts)
     files = {
         "tokenizer.json": parts.tokenizer,
         "encoder.onnx": parts.encoder,
@@ -120,6 +107,27 @@ def export(parts: Parts) -> tuple[Artifact, str | None]:
     files["golden.json"] = _golden(parts).to_json()
     files["README.md"] = b""
     return Artifact.create(manifest.model_copy(update={"compiled": compiled}), files), reason
+
+
+def _manifest(parts: Parts) -> Manifest:
+    """The manifest so far, without files; put together unchecked, then read as at opening."""
+    circuit = parts.circuit
+    draft = Manifest.model_construct(
+        format=FORMAT,
+        name=parts.name,
+        labels=list(parts.labels),
+        encoder=EncoderSpec.model_construct(max_tokens=parts.max_tokens, pad_id=parts.pad_id),
+        circuit=CircuitSpec.model_construct(inputs=list(circuit.inputs), observables=list(circuit.observables)),
+        readout=ReadoutSpec.model_construct(
+            weights=np.asarray(parts.weights, np.float64).tolist(),
+            bias=np.asarray(parts.bias, np.float64).tolist(),
+            temperature=parts.temperature,
+        ),
+        compiled=None,
+        provenance=Provenance(),
+        files={},
+    )
+    return parse_manifest(draft.to_json())
 
 
 def with_provenance(artifact: Artifact, provenance: Provenance) -> Artifact:

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
 from qdinfer.artifact import Artifact
 from qdinfer.circuit import Circuit
 from qdinfer.classifier import Classifier
 from qdinfer.errors import InputError
 from qdinfer.evaluation import Evaluation, evaluate_labels
-from qdinfer.manifest import Provenance
+from qdinfer.manifest import Label, Name, Provenance
 
 from .encoders import pad_id
 from .export import Parts, export, with_provenance
@@ -52,6 +54,7 @@ def train_student(
     Raises:
         InputError: texts, labels or settings that cannot be trained with.
     """
+    _check_names(name, data.labels)
     unknown = sorted(set(test.labels) - set(data.labels)) if test else []
     if unknown:
         raise InputError(f"test texts: found the label {unknown[0]!r}; expected one of {sorted(set(data.labels))}")
@@ -70,6 +73,17 @@ def train_student(
         }
     measured = provenance.model_copy(update={"metrics": metrics, "settings": dataclasses.asdict(config)})
     return with_provenance(artifact, measured), reason
+
+
+def _check_names(name: str, labels: Sequence[str]) -> None:
+    """Find out before the training what the manifest would refuse after it."""
+    for what, kind, values in (("name", Name, [name]), ("label", Label, sorted(set(labels)))):
+        for value in values:
+            try:
+                TypeAdapter(kind).validate_python(value)
+            except ValidationError as error:
+                message = error.errors(include_url=False)[0]["msg"]
+                raise InputError(f"{what}: found {value!r}; expected one that fits a manifest ({message})") from error
 
 
 def _parts(name: str, student: TrainedStudent, golden_texts: Sequence[str]) -> Parts:

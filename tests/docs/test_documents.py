@@ -1,0 +1,102 @@
+"""What the README and the docs say is run, and what is generated is up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = ("make ", "pip install", "qdistill train topic_train.csv", "qdinfer evaluate")
+"""Commands that other tests run, or that need data which are not in the repository."""
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (f"{path.name}-{i}", code)
+        for path in DOCUMENTS
+        for i, code in enumerate(re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL))
+    ]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the documents' commands see, in a folder that they may write to."""
+    for name in ("exported_models", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "code"), blocks("python"), ids=[name for name, _ in blocks("python")])
+def test_python_block_runs(name: str, code: str, checkout: Path) -> None:
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
+    assert result.returncode == 0, f"{name}: {result.stderr}"
+    for printed in re.findall(r"print\(.*\)  # (.*)", code):
+        assert printed in result.stdout
+
+
+@pytest.mark.parametrize(("name", "code"), blocks("sh"), ids=[name for name, _ in blocks("sh")])
+def test_shell_block_runs(name: str, code: str, checkout: Path) -> None:
+    for line in code.replace("\\\n", "").splitlines():
+        if line.startswith(ELSEWHERE) or not line.strip():
+            continue
+        command = shlex.split(line, comments=True)
+        assert command[0] == "qdinfer", f"{name}: {line} is run by no test"
+        result = subprocess.run(
+            [sys.executable, "-m", *command], cwd=checkout, capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode == 0, f"{line}: {result.stderr}"
+
+
+def test_make_demo_prints_every_headline(checkout: Path) -> None:
+    result = subprocess.run([sys.executable, "examples/demo.py"], cwd=checkout, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    rows = result.stdout.splitlines()
+    assert len(rows) == len((ROOT / "examples" / "headlines.csv").read_text().splitlines()) - 1
+    assert all(re.match(r"(business|sci_tech|sport|world) +\d+%   \S", row) for row in rows)
+
+
+def test_schemas_are_those_of_the_code() -> None:
+    spec = importlib.util.spec_from_file_location("make_schema", ROOT / "docs" / "make_schema.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, model in module.SCHEMAS.items():
+        assert (ROOT / "docs" / name).read_text() == module.schema(model), "run docs/make_schema.py"
+
+
+def test_format_page_has_every_field_of_the_manifest() -> None:
+    from pydantic import BaseModel
+
+    from qdinfer.manifest import Golden, Manifest
+
+    page = (ROOT / "docs" / "format.md").read_text()
+
+    def fields(model: type[BaseModel], prefix: str) -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            inner = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)]
+            nested = [t for t in inner if issubclass(t, BaseModel)]
+            dots = "*." if nested and str(field.annotation).startswith("dict") else ""
+            names += [f"{prefix}{name}"] if not nested or dots else []
+            for part in nested:
+                names += fields(part, f"{prefix}{name}.{dots}")
+        return names
+
+    missing = [name for model in (Manifest, Golden) for name in fields(model, "") if f"`{name}`" not in page]
+    assert not missing
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name} links to {target}"
