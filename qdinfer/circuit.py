@@ -6,6 +6,7 @@ engine needs only the text's hash.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -84,13 +85,16 @@ class Circuit:
             observables: Pauli-Z strings; None for Z on each qubit, qubit 0 first.
 
         Raises:
-            CircuitError: parameters other than the inputs, a mid-circuit measurement, or no unitary.
+            CircuitError: parameters other than the inputs, an input's name that OpenQASM 3 cannot have, a mid-circuit
+                measurement, or no unitary.
         """
         lowered = _lower(circuit)
         _check_parameters(lowered, inputs)
         n = lowered.num_qubits
         labels = tuple(observables or ("I" * (n - 1 - q) + "Z" + "I" * q for q in range(n)))
-        return cls(_write(lowered, inputs), tuple(inputs), labels)
+        written = cls(_write(lowered, inputs), tuple(inputs), labels)
+        written.to_qiskit()  # an input that is called like a gate, say, could not be read back
+        return written
 
     @classmethod
     def from_qasm3(cls, text: str, inputs: Sequence[str] | None = None) -> Circuit:
@@ -209,12 +213,16 @@ def affine(angle: Any) -> tuple[dict[Parameter, float], float]:
     if not hasattr(angle, "parameters"):
         return {}, float(angle)
     factors: dict[Parameter, float] = {}
-    for parameter in sorted(angle.parameters, key=lambda p: str(p.name)):
-        slope = angle.gradient(parameter)
-        if getattr(slope, "parameters", False):
-            raise CircuitError(f"circuit: found the angle {angle}; expected a sum of multiples of inputs")
-        factors[parameter] = float(slope)
-    return factors, float(angle.bind(dict.fromkeys(factors, 0.0)))
+    offset = math.nan
+    try:
+        for parameter in sorted(angle.parameters, key=lambda p: str(p.name)):
+            factors[parameter] = float(angle.gradient(parameter))
+        offset = float(angle.bind(dict.fromkeys(factors, 0.0)))
+    except (TypeError, ArithmeticError):  # a slope that has parameters itself, or a division by zero
+        pass
+    if not np.isfinite([offset, *factors.values()]).all():
+        raise CircuitError(f"circuit: found the angle {angle}; expected a sum of multiples of inputs")
+    return {parameter: slope for parameter, slope in factors.items() if slope}, offset
 
 
 def _parse(text: str) -> QuantumCircuit:
@@ -226,8 +234,11 @@ def _parse(text: str) -> QuantumCircuit:
 
     try:
         return qasm3.loads(text)
-    except (QiskitError, QASM3ParsingError, LookupError, TypeError, ValueError, AttributeError) as error:
-        # Only the first two are meant; the importer leaks the others, e.g. for a qubit that is not there.
+    except (
+        *(QiskitError, QASM3ParsingError),
+        # The importer leaks these, e.g. for a qubit that is not there, a division by zero, or 1000 brackets.
+        *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+    ) as error:
         raise CircuitError(
             f"circuit: found no OpenQASM 3 that Qiskit reads ({str(error) or 'a syntax error'})"
         ) from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import threading
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["AerBackend"]
 
 _BITS = 2**24  # measured rows × shots held at once
+_GATES = frozenset({*BASIS, "id", "p", "r", "u", "u1", "u2", "u3", "rzx", "cy", "ecr"})
+"""What a noise model's circuit may be translated to: Aer binds parameters rightly in these."""
+_NO_GATES = frozenset({"measure", "reset", "delay"})
 
 
 class AerBackend:
@@ -38,7 +43,7 @@ class AerBackend:
         Args:
             shots: measurements a text; None for exact values.
             seed: makes shots repeatable: the same seed and the same angles give the same bits. Only with shots.
-            noise_model: any Aer noise model. The circuit is translated to the model's basis gates.
+            noise_model: any Aer noise model. The circuit is translated to the model's basis gates, noisy ones first.
 
         Raises:
             InputError: shots or seed out of range.
@@ -46,11 +51,11 @@ class AerBackend:
         """
         if shots is not None and not 1 <= shots <= 2**24:
             raise InputError(f"shots: found {shots}; expected 1 to {2**24}, or None for exact values")
-        if seed is not None and (shots is None or seed < 0):
-            raise InputError(f"seed: found {seed} with shots={shots}; expected a number from 0 up, with shots")
+        if seed is not None and (shots is None or not 0 <= seed < 2**64):
+            raise InputError(f"seed: found {seed} with shots={shots}; expected 0 to 2**64 - 1, with shots")
         require("qiskit_aer", feature="the aer backend", extra="aer")
-        self._shots = shots
-        self._seed = seed
+        self._shots = None if shots is None else operator.index(shots)
+        self._seed = None if seed is None else operator.index(seed)
         self._noise_model = noise_model
         self._prepared: dict[str, QuantumCircuit] = {}
         self._lock = threading.Lock()
@@ -69,7 +74,8 @@ class AerBackend:
                 values = self._exact(prepared, circuit, angles)
                 return Expectations(values, np.zeros(len(angles), np.int64), name)
             step = max(1, _BITS // self._shots)
-            parts = [self._sample(prepared, circuit, angles[i : i + step]) for i in range(0, len(angles), step)]
+            starts = range(0, len(angles), step)
+            parts = [self._sample(prepared, circuit, angles[i : i + step], i) for i in starts]
         except QiskitError as error:
             raise BackendError(f"aer: the simulation failed: {error.message}") from error
         values, covariance = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -77,17 +83,10 @@ class AerBackend:
 
     def _prepare(self, circuit: Circuit) -> QuantumCircuit:
         """The circuit in gates that Aer binds rightly, once for each circuit."""
-        from qiskit import transpile
-
         with self._lock:
             if circuit.sha256 not in self._prepared:
-                basis = list(BASIS)
-                if self._noise_model is not None:
-                    # Noise sits on the model's own gates: a circuit in other gates would run without it.
-                    basis = [gate for gate in self._noise_model.basis_gates if gate in BASIS]
-                self._prepared[circuit.sha256] = transpile(
-                    circuit.to_qiskit(), basis_gates=basis, optimization_level=1, seed_transpiler=0
-                )
+                plain, noise = circuit.to_qiskit(), self._noise_model
+                self._prepared[circuit.sha256] = _to_basis(plain, BASIS) if noise is None else _to_noisy(plain, noise)
             return self._prepared[circuit.sha256]
 
     def _exact(self, prepared: QuantumCircuit, circuit: Circuit, angles: FloatArray) -> FloatArray:
@@ -95,55 +94,97 @@ class AerBackend:
 
         method = "statevector" if self._noise_model is None else "density_matrix"
         estimator = EstimatorV2(options={"backend_options": self._options(method=method)})
-        observables = [[self._measured(label)] for label in circuit.observables]  # (M, 1) against (N,)
+        flips = _readout_flips(self._noise_model, circuit.num_qubits)
+        observables = [[_measured(label, flips)] for label in circuit.observables]  # (M, 1) against (N,)
         result = estimator.run([(prepared, observables, circuit.bindings(angles))], precision=0.0).result()
         values: FloatArray = np.asarray(result[0].data.evs).T
         return values
 
-    def _sample(self, prepared: QuantumCircuit, circuit: Circuit, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _sample(
+        self, prepared: QuantumCircuit, circuit: Circuit, angles: FloatArray, start: int
+    ) -> tuple[FloatArray, FloatArray]:
         from qiskit_aer.primitives import SamplerV2
 
         measured = prepared.copy()
         measured.measure_all()
-        # Aer gives row i the seed + i, so consecutive seeds, or one seed for two chunks, would share their randomness.
-        seed = None if self._seed is None else _mix(self._seed, angles)
+        # Aer gives row i the seed + 2113·i, so two seeds, or one seed for two chunks, could share their randomness.
+        seed = None if self._seed is None else _mix(self._seed, start, angles)
         sampler = SamplerV2(seed=seed, options={"backend_options": self._options()})
         result = sampler.run([(measured, circuit.bindings(angles))], shots=self._shots).result()
         bits = result[0].data.meas.to_bool_array(order="little")
         return expectations_from_bits(bits, circuit.observable_masks)
 
     def _options(self, **options: Any) -> dict[str, Any]:
+        options["max_parallel_experiments"] = 0  # a row a thread, which is faster than threads within a row
         if self._noise_model is not None:
             options["noise_model"] = self._noise_model
         return options
 
-    def _measured(self, label: str) -> SparsePauliOp:
-        """A Z string as the measurement with readout error would see it.
 
-        With the error rates p(1|0) and p(0|1), measuring Z gives (p(0|1) − p(1|0))·I + (1 − p(1|0) − p(0|1))·Z. An
-        estimator has no measurement, and would leave the readout error out without a word.
-        """
-        from qiskit.quantum_info import SparsePauliOp
+def _to_basis(circuit: QuantumCircuit, basis: Iterable[str]) -> QuantumCircuit:
+    from qiskit import transpile
 
-        operator = SparsePauliOp("")
-        for qubit, letter in reversed(list(enumerate(reversed(label)))):
-            factor = SparsePauliOp(letter)
-            if letter == "Z" and self._noise_model is not None:
-                flip_0, flip_1 = _readout_error(self._noise_model, qubit)
-                factor = SparsePauliOp(["I", "Z"], [flip_1 - flip_0, 1 - flip_0 - flip_1])
-            operator = operator.tensor(factor)
-        return operator
+    return transpile(circuit, basis_gates=list(basis), optimization_level=1, seed_transpiler=0)
 
 
-def _mix(seed: int, angles: FloatArray) -> int:
-    content = seed.to_bytes(16, "little") + np.ascontiguousarray(angles, np.float64).tobytes()
-    return int.from_bytes(hashlib.sha256(content).digest()[:4], "little") >> 2  # leaves room for seed + i in 31 bits
+def _to_noisy(circuit: QuantumCircuit, noise_model: NoiseModel) -> QuantumCircuit:
+    """The circuit in the noise model's gates; in noiseless ones only where it cannot do without them.
+
+    Noise sits on gates by name, and Aer adds cx, id, rz and sx to the gates of most models: a circuit translated to
+    those would run without the noise on, say, ecr or u, and without a word.
+    """
+    from qiskit.circuit.library import get_standard_gate_name_mapping
+    from qiskit.transpiler.exceptions import TranspilerError
+
+    gates = {g: get_standard_gate_name_mapping()[g].num_qubits for g in noise_model.basis_gates if g in _GATES}
+    noisy = set(noise_model.noise_instructions) - _NO_GATES
+    for spared in ((1, 2), (2,), (1,)):  # noiseless gates on so many qubits are left out
+        basis = [gate for gate, size in gates.items() if gate in noisy or size not in spared]
+        try:
+            translated = _to_basis(circuit, basis or gates)
+            break
+        except TranspilerError:
+            continue
+    else:
+        translated = _to_basis(circuit, gates)
+    used = set(translated.count_ops())
+    missed = noisy - set(gates)
+    for size in (1, 2):
+        of_size = {gate for gate in gates if gates[gate] == size}
+        if used & of_size and not used & of_size & noisy:
+            missed |= of_size & noisy
+    if missed:
+        raise BackendError(
+            f"aer: found noise on {sorted(missed)}, and a circuit translated to {sorted(used)}, which would run "
+            "without it; expected noise on gates that a circuit can be written in, such as sx and cx"
+        )
+    return translated
 
 
-def _readout_error(noise_model: NoiseModel, qubit: int) -> tuple[float, float]:
-    """p(1|0) and p(0|1) of a qubit."""
-    everywhere, here = (0.0, 0.0), None
-    for error in noise_model.to_dict(serializable=True)["errors"]:
+def _measured(label: str, flips: Sequence[tuple[float, float]]) -> SparsePauliOp:
+    """A Z string as the measurement with readout error would see it.
+
+    With the error rates p(1|0) and p(0|1), measuring Z gives (p(0|1) − p(1|0))·I + (1 − p(1|0) − p(0|1))·Z. An
+    estimator has no measurement, and would leave the readout error out without a word.
+    """
+    from qiskit.quantum_info import SparsePauliOp
+
+    seen = SparsePauliOp("")
+    for letter, (flip_0, flip_1) in zip(label, reversed(flips), strict=True):
+        error = SparsePauliOp(["I", "Z"], [flip_1 - flip_0, 1 - flip_0 - flip_1])
+        seen = seen.tensor(error if letter == "Z" else SparsePauliOp("I"))
+    return seen.simplify()
+
+
+def _mix(seed: int, start: int, angles: FloatArray) -> int:
+    content = seed.to_bytes(8, "little") + start.to_bytes(8, "little") + np.asarray(angles, np.float64).tobytes()
+    return int.from_bytes(hashlib.sha256(content).digest()[:4], "little") >> 2  # Aer takes 31 bits
+
+
+def _readout_flips(noise_model: NoiseModel | None, num_qubits: int) -> list[tuple[float, float]]:
+    """p(1|0) and p(0|1) of each qubit."""
+    everywhere, here = (0.0, 0.0), {}
+    for error in [] if noise_model is None else noise_model.to_dict(serializable=True)["errors"]:
         if "measure" not in error["operations"]:
             continue
         if error["type"] != "roerror" or len(error["probabilities"]) != 2:
@@ -152,8 +193,8 @@ def _readout_error(noise_model: NoiseModel, qubit: int) -> tuple[float, float]:
                 "expected shots=… for such a model, since exact values would leave it out"
             )
         rates = (float(error["probabilities"][0][1]), float(error["probabilities"][1][0]))
-        if "gate_qubits" not in error:
+        if "gate_qubits" in error:
+            here.update({qubit: rates for (qubit,) in error["gate_qubits"]})
+        else:
             everywhere = rates
-        elif [qubit] in [list(qubits) for qubits in error["gate_qubits"]]:
-            here = rates
-    return here or everywhere
+    return [here.get(qubit, everywhere) for qubit in range(num_qubits)]

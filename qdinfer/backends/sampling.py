@@ -37,8 +37,8 @@ def expectations_from_bits(bits: BoolArray, masks: BoolArray) -> tuple[FloatArra
         block = slice(start, start + step)
         parity = (bits[block].astype(np.uint8) @ weights) & 1
         signs = 1.0 - 2.0 * parity.astype(np.float32)  # sums of ±1 are exact in float32 up to 2²⁴ shots
-        values[block] = signs.sum(axis=1) / shots
-        second = np.matmul(signs.transpose(0, 2, 1), signs) / shots
+        values[block] = signs.sum(axis=1).astype(np.float64) / shots
+        second = np.matmul(signs.transpose(0, 2, 1), signs).astype(np.float64) / shots
         mean = values[block] * (shots / (shots + 2))
         moment = (shots * second + 2 * np.eye(m)) / (shots + 2)
         covariance[block] = (moment - mean[:, :, None] * mean[:, None, :]) / (shots + 3)

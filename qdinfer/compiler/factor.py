@@ -67,6 +67,7 @@ def _groups(polynomials: Sequence[Polynomial]) -> list[list[int]]:
 
 def _halve(group: list[int], polynomials: Sequence[Polynomial]) -> Block:
     sites = sorted({site for j in group for site in polynomials[j].sites}, key=lambda site: site.number)
+    sites += [Site(-1 - i, 0, 1.0) for i in range(2 - len(sites))]  # neither half may be empty: only their 1 is used
     cut = len(sites) // 2
     tensors = np.stack([_embed(polynomials[j], sites) for j in group])
     matrices = tensors.reshape(len(group), 3**cut, -1)
@@ -87,9 +88,10 @@ def _embed(polynomial: Polynomial, sites: Sequence[Site]) -> Real:
 def _basis(matrix: Real) -> Real:
     """Orthonormal columns that span the columns of a wide matrix, up to the tolerance."""
     used = matrix.any(axis=1)
-    core: Real = np.linalg.qr(matrix[used][:, matrix.any(axis=0)].T)[
-        1
-    ].T  # same column space and singular values, and square
+    if not used.any():
+        return np.eye(len(matrix), 1)
+    wide = matrix[used][:, matrix.any(axis=0)]
+    core: Real = np.linalg.qr(wide.T)[1].T  # same column space and singular values, and square
     vectors, values, _ = np.linalg.svd(core, full_matrices=False)
     rank = int((values > _RANK_TOLERANCE * values[0]).sum())
     basis = np.zeros((len(matrix), rank))

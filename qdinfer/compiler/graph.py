@@ -35,7 +35,7 @@ def build_graph(blocks: Sequence[Block], num_inputs: int, num_observables: int) 
     if order != sorted(order):
         back = builder.constant("order", np.argsort(order))
         joined = builder.node("Gather", [joined, back], axis=1)
-    builder.nodes.append(helper.make_node("Identity", [joined], ["expectations"]))
+    builder.nodes.append(helper.make_node("Identity", [joined], ["expectations"], name="expectations"))
     graph = helper.make_graph(
         builder.nodes,
         "expectations",
@@ -60,7 +60,8 @@ class _Builder:
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        # Nodes without names of their own trip over each other in onnxruntime before 1.21, which fuses them.
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
     def constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float64 | np.int64]]) -> str:

@@ -66,13 +66,17 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class _Step:
-    """A gate, or several merged: its transfer matrix, and one for cos and sin if it is a data rotation."""
+    """A gate, or several merged.
+
+    Attributes:
+        qubits: the k qubits that it acts on.
+        transfer: (1, 4ᵏ, 4ᵏ) its transfer matrix; (3, 4ᵏ, 4ᵏ) for a data rotation, one for each feature.
+        site: the data rotation that it is.
+    """
 
     qubits: tuple[int, ...]
     transfer: Real
     site: Site | None = None
-    cosine: Real | None = None
-    sine: Real | None = None
 
 
 def expand(circuit: Circuit) -> list[Polynomial]:
@@ -93,46 +97,47 @@ def _propagate(steps: Sequence[_Step], mask: NDArray[np.bool_], label: str) -> P
         first.update(dict.fromkeys(step.qubits, i))
     # The axes of the vector: qubits (as their number) and sites.
     axes: list[int | Site] = [int(q) for q in np.flatnonzero(mask)]
-    vector: Real = reduce(np.multiply.outer, [np.array([0.0, 0.0, 0.0, 1.0])] * len(axes))
+    vector: Real = reduce(np.multiply.outer, [np.array([0.0, 0.0, 0.0, 1.0])] * len(axes), np.array(1.0))
     for place in np.flatnonzero(mask).tolist():
         if place not in first:
             vector, axes = _contract(vector, axes, place)
     for i, step in reversed(list(enumerate(steps))):
         if not set(step.qubits) & {axis for axis in axes if isinstance(axis, int)}:
             continue
-        for q in step.qubits:
-            if q not in axes:
-                vector = np.multiply.outer(np.array([1.0, 0.0, 0.0, 0.0]), vector)
-                axes = [q, *axes]
-        grown = vector.size * (3 if step.site else 1)
+        ending = [q for q in step.qubits if first[q] == i]
+        new = [q for q in step.qubits if q not in axes]
+        grown = int(vector.size * len(step.transfer) * 4.0 ** (len(new) - len(ending)))
         if grown > MAX_TERMS:
-            rotations = sum(isinstance(axis, Site) for axis in axes)
+            qubits = sum(isinstance(axis, int) for axis in axes) + len(new)
+            rotations = len(axes) + len(new) - qubits + (step.site is not None)
             raise CompileError(
-                f"observable {label}: found {len(axes) - rotations} qubits and {rotations} data rotations mixed, "
+                f"observable {label}: found {qubits} qubits and {rotations} data rotations mixed, "
                 f"{grown} terms; expected at most {MAX_TERMS}. Run this circuit on backend='aer'"
             )
-        vector, axes = _apply(vector, axes, step)
-        for q in step.qubits:
-            vector, axes = _contract(vector, axes, q) if first[q] == i else _drop_if_idle(vector, axes, q)
-        if step.site is not None:
-            vector, axes = _drop_if_idle(vector, axes, step.site)
+        vector, axes = _apply(vector, axes, step, ending)
+        grown_axes: list[int | Site] = [q for q in step.qubits if q not in ending]
+        for axis in grown_axes if step.site is None else [*grown_axes, step.site]:
+            vector, axes = _drop_if_idle(vector, axes, axis)
     sites = [axis for axis in axes if isinstance(axis, Site)]
     order = sorted(range(len(sites)), key=lambda k: sites[k].number)
     return Polynomial(tuple(sites[k] for k in order), vector.transpose(order))
 
 
-def _apply(vector: Real, axes: list[int | Site], step: _Step) -> tuple[Real, list[int | Site]]:
+def _apply(vector: Real, axes: list[int | Site], step: _Step, ending: Sequence[int]) -> tuple[Real, list[int | Site]]:
+    """The vector in front of a step; the qubits that end there, at the front of the circuit, are contracted at once."""
     k = len(step.qubits)
-    places = [axes.index(q) for q in step.qubits]
-    rest = [axis for axis in axes if axis not in step.qubits]
-
-    def act(transfer: Real) -> Real:
-        return np.tensordot(transfer.reshape((4,) * (2 * k)), vector, axes=(list(range(k, 2 * k)), places))
-
-    if step.site is None or step.cosine is None or step.sine is None:
-        return act(step.transfer), [*step.qubits, *rest]
-    parts = np.stack([act(step.transfer), act(step.cosine), act(step.sine)])
-    return parts, [step.site, *step.qubits, *rest]
+    transfer: Real = step.transfer.reshape(-1, *(4,) * (2 * k))  # feature, k Paulis in front of the step, k behind it
+    for i, q in reversed(list(enumerate(step.qubits))):
+        if q not in axes:
+            transfer = np.take(transfer, 0, axis=1 + k + i)  # not reached so far: the identity
+    for i, q in reversed(list(enumerate(step.qubits))):
+        if q in ending:
+            transfer = np.tensordot(_ZERO_STATE, transfer, axes=(0, 1 + i))
+    places = [axes.index(q) for q in step.qubits if q in axes]
+    inner = range(transfer.ndim - len(places), transfer.ndim)
+    grown = np.tensordot(transfer, vector, axes=(list(inner), places))
+    left = [*(q for q in step.qubits if q not in ending), *(axis for axis in axes if axis not in step.qubits)]
+    return (grown[0], left) if step.site is None else (grown, [step.site, *left])
 
 
 def _contract(vector: Real, axes: list[int | Site], qubit: int) -> tuple[Real, list[int | Site]]:
@@ -175,7 +180,7 @@ def _steps(circuit: QuantumCircuit, inputs: Sequence[str]) -> list[_Step]:
             merged.append((qubits, matrix @ before))
     for q in list(waiting):
         flush(q)
-    return [step if isinstance(step, _Step) else _Step(step[0], _transfer(step[1])) for step in merged]
+    return [step if isinstance(step, _Step) else _Step(step[0], _transfer(step[1])[None]) for step in merged]
 
 
 def _split(instruction: CircuitInstruction) -> tuple[list[tuple[str, float]], Complex]:
@@ -195,7 +200,7 @@ def _data_step(instruction: CircuitInstruction, qubits: tuple[int, ...], site: S
     gate = instruction.operation.base_class
     at_0, at_half, at_1 = (_transfer(gate(angle).to_matrix()) for angle in (0.0, np.pi / 2, np.pi))
     constant = (at_0 + at_1) / 2
-    return _Step(qubits, constant, site, _clean((at_0 - at_1) / 2), _clean(at_half - constant))
+    return _Step(qubits, _clean(np.stack([constant, (at_0 - at_1) / 2, at_half - constant])), site)
 
 
 def _transfer(unitary: Complex) -> Real:
