@@ -20,8 +20,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     the temporary file goes, and what was at the path stays.
 
     Raises:
+        FileNotFoundError: there is no folder for it.
         OSError: it cannot be written.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: found no folder {path.parent}; expected an existing one")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     # os.open rather than tempfile, whose files only their owner may read: here the umask decides, as for any output.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

@@ -12,7 +12,7 @@ from .artifact import Artifact
 from .backends import Backend, backend_for
 from .circuit import Circuit
 from .encoder import TextEncoder, as_texts, checked_texts, warn_truncated
-from .errors import InputError
+from .errors import BackendError, InputError
 from .predictions import FloatArray, Predictions, StrArray
 from .readout import Readout
 
@@ -74,11 +74,11 @@ class Classifier:
 
     def predict(self, texts: str | Iterable[str]) -> StrArray:
         """The label of each text, (N,) str. One text gives one label. Raises as `classify` does."""
-        return self.classify(texts).labels
+        return self._warned(texts).labels
 
     def predict_proba(self, texts: str | Iterable[str]) -> FloatArray:
         """The probability of each class, (N, C) float64, columns as in `classes_`. Raises as `classify` does."""
-        return self.classify(texts).probabilities
+        return self._warned(texts).probabilities
 
     def score(self, texts: str | Iterable[str], labels: str | Iterable[str]) -> float:
         """The share of texts whose label is predicted.
@@ -86,13 +86,13 @@ class Classifier:
         Raises:
             InputError: another number of labels than of texts, none at all, or a label that the student does not know.
         """
-        checked, expected = checked_texts(texts), checked_texts(labels)
+        checked, expected = checked_texts(texts), checked_texts(labels, "labels")
         if len(checked) != len(expected) or not checked:
             raise InputError(f"score: found {len(checked)} texts and {len(expected)} labels; expected as many, not 0")
         unknown = sorted(set(expected) - set(self.readout.labels))
         if unknown:
             raise InputError(f"labels: found {unknown[0]!r}; expected one of {list(self.readout.labels)}")
-        return float(np.mean(self.predict(checked) == np.array(expected)))
+        return float(np.mean(self._warned(checked).labels == np.array(expected)))
 
     def classify(self, texts: str | Iterable[str], *, backend: str | Backend | None = None) -> Predictions:
         """Labels, probabilities and error bars.
@@ -108,10 +108,7 @@ class Classifier:
         Warns:
             TruncationWarning: once, with the number of texts that were cut at the student's limit.
         """
-        checked = checked_texts(texts)
-        predictions, cut = self._classify(checked, self._backend(backend))
-        warn_truncated(cut, len(checked), self.encoder.max_tokens)
-        return predictions
+        return self._warned(texts, backend)
 
     def stream(
         self, texts: Iterable[str], *, chunk_size: int = 1024, backend: str | Backend | None = None
@@ -142,11 +139,24 @@ class Classifier:
             predictions, overlong = self._classify(chunk, backend)
             cut, total = cut + overlong, total + len(chunk)
             yield predictions
-        warn_truncated(cut, total, self.encoder.max_tokens)
+        warn_truncated(cut, total, self.encoder.max_tokens, stacklevel=3)
+
+    def _warned(self, texts: str | Iterable[str], backend: str | Backend | None = None) -> Predictions:
+        checked = checked_texts(texts)
+        predictions, cut = self._classify(checked, self._backend(backend))
+        warn_truncated(cut, len(checked), self.encoder.max_tokens, stacklevel=4)
+        return predictions
 
     def _classify(self, texts: list[str], backend: Backend) -> tuple[Predictions, int]:
         angles, cut = self.encoder.encode_counted(texts)
-        return self.readout.predict(backend.expectations(self.circuit, angles)), cut
+        expectations = backend.expectations(self.circuit, angles)
+        shape = len(texts), len(self.circuit.observables)
+        if expectations.values.shape != shape or not np.isfinite(expectations.values).all():
+            raise BackendError(
+                f"{expectations.backend}: found expectation values {expectations.values.shape}, "
+                f"{np.isfinite(expectations.values).sum()} of them finite; expected {shape}, all finite"
+            )
+        return self.readout.predict(expectations), cut
 
     def _backend(self, backend: str | Backend | None) -> Backend:
         return self.backend if backend is None else backend_for(backend, self.artifact, threads=self._threads)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import ArtifactError, CircuitError, InputError, QdinferError
-from .tabular import FORMATS, STDIO, Writer, open_output, read_table, table_format
+from .tabular import FORMATS, STDIO, Table, Writer, open_output, read_table, table_format
 
 if TYPE_CHECKING:
     from .backends import Backend
@@ -41,16 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse the arguments and call the chosen function; an error becomes one line on stderr and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as all files here, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     arguments = parser.parse_args(argv)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(), _terminable():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: print(f"{parser.prog}: note: {message}", file=sys.stderr)
         try:
             code: int = arguments.function(arguments)
             sys.stdout.flush()
             return code
         except BrokenPipeError:  # the reader of our output has gone, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except KeyboardInterrupt:
             print(f"{parser.prog}: interrupted", file=sys.stderr)
@@ -60,6 +65,33 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
                 traceback.print_exc()
             print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2 if isinstance(error, _BAD_INPUT) else 1
+        finally:
+            _settle_output()
+
+
+def _settle_output() -> None:
+    """Write what is left; drop it where that fails, or the interpreter would try, and fail, once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the command as an exception does, so that half-written files go."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
@@ -181,20 +213,16 @@ def _backend(arguments: argparse.Namespace) -> str | Backend:
 def _predict(arguments: argparse.Namespace) -> int:
     if bool(arguments.texts) == (arguments.input is not None):
         raise InputError("found both or neither of TEXT and --input; expected one of them")
-    from tqdm import tqdm
-
     from .classifier import Classifier
 
     rows: Iterator[dict[str, Any]]
     if arguments.input is None:
-        column, kind, shown = "text", arguments.format or "csv", arguments.output
+        column, kind = "text", "csv"
         rows = iter([{"text": text} for text in arguments.texts])
     else:
-        column, shown = arguments.text_column, arguments.output
-        kind = table_format(arguments.input, arguments.format)
+        column, kind = arguments.text_column, table_format(arguments.input, arguments.format)
         rows = read_table(arguments.input, columns=[column], format=kind)
-    if shown != STDIO:
-        kind = table_format(shown, arguments.format)
+    kind = table_format(arguments.output, arguments.format or (kind if arguments.output == STDIO else None))
     classifier = Classifier.load(arguments.student, backend=_backend(arguments), threads=arguments.threads)
     pending: deque[dict[str, Any]] = deque()
 
@@ -203,14 +231,25 @@ def _predict(arguments: argparse.Namespace) -> int:
             pending.append(row)
             yield row[column]
 
-    with open_output(shown) as target, tqdm(unit=" texts", disable=None) as bar:
+    shared = arguments.output == STDIO and sys.stdout.isatty()  # table and bar would run into each other
+    with open_output(arguments.output) as target, _progress(hidden=shared) as bar:
         writer = Writer(target, kind)
         for part in classifier.stream(texts()):
             columns = _columns(part, proba=arguments.proba, shots=arguments.shots is not None)
             for values in zip(*columns.values(), strict=True):
                 writer.row(_joined(pending.popleft(), dict(zip(columns, values, strict=True))))
             bar.update(len(part))
+        if writer.columns is None and isinstance(rows, Table):  # a table without rows still has columns
+            columns = _columns(classifier.classify([]), proba=arguments.proba, shots=arguments.shots is not None)
+            writer.header(list(_joined(dict.fromkeys(rows.columns or [column]), columns)))
     return 0
+
+
+def _progress(total: int | None = None, *, hidden: bool = False) -> Any:
+    """A bar on stderr, if that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=" texts", disable=hidden or None)
 
 
 def _columns(part: Predictions, *, proba: bool, shots: bool) -> dict[str, list[Any]]:
@@ -226,23 +265,22 @@ def _joined(row: dict[str, Any], prediction: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from .classifier import Classifier
-    from .evaluation import evaluate_labels
+    from .evaluation import check_labels, evaluate_labels
 
     backend = _backend(arguments)
     columns = [arguments.text_column, arguments.label_column]
     rows = list(read_table(arguments.input, columns=columns, format=arguments.format))
+    true = [row[arguments.label_column] for row in rows]
     classifier = Classifier.load(arguments.student, backend=backend, threads=arguments.threads)
+    check_labels(classifier.readout.labels, true)
     predicted: list[str] = []
     name = ""
-    with tqdm(total=len(rows), unit=" texts", disable=None) as bar:
+    with _progress(len(rows)) as bar:
         for part in classifier.stream(row[arguments.text_column] for row in rows):
             predicted += part.labels.tolist()
             name = part.backend
             bar.update(len(part))
-    true = [row[arguments.label_column] for row in rows]
     evaluation = evaluate_labels(classifier.readout.labels, true, predicted)
     if arguments.json:
         about = {"student": classifier.artifact.manifest.name, "backend": name, "shots": arguments.shots}
@@ -288,7 +326,7 @@ def _compile(arguments: argparse.Namespace) -> int:
     from .compiler import compile_artifact
 
     artifact = compile_artifact(Artifact.open(arguments.student))
-    place = artifact.save(arguments.output or arguments.student, overwrite=True)
+    place = artifact.save(arguments.output or arguments.student, overwrite=arguments.output is None)
     spec = artifact.manifest.compiled
     size = len(artifact.files["compiled.onnx"]) / 1e6
     if spec is not None:

@@ -46,7 +46,8 @@ class TextEncoder:
         """Build it from the bytes of ``tokenizer.json`` and ``encoder.onnx``.
 
         Raises:
-            ArtifactError: one of them is not what its name says.
+            ArtifactError: one of them is not what its name says, or no word fits beside the special tokens.
+            InputError: threads is no positive number.
         """
         self.num_angles = num_angles
         self.max_tokens = max_tokens
@@ -88,7 +89,7 @@ class TextEncoder:
             TruncationWarning: once a call, with the number of texts that were cut.
         """
         angles, cut = self.encode_counted(checked_texts(texts))
-        warn_truncated(cut, len(angles), self.max_tokens)
+        warn_truncated(cut, len(angles), self.max_tokens, stacklevel=3)
         return angles
 
     def encode_counted(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
@@ -98,16 +99,26 @@ class TextEncoder:
         for start in range(0, len(texts), CHUNK):
             rows, overlong = self._tokenize(texts[start : start + CHUNK])
             cut += overlong
-            for batch in _batches(rows):
-                angles[start + batch] = self._run([rows[i] for i in batch])
+            angles[start : start + CHUNK] = self.encode_tokens(rows)
         return angles, cut
+
+    def encode_tokens(self, token_ids: Sequence[list[int]]) -> NDArray[np.float32]:
+        """The angles (N, P) of texts that were tokenized, as by `token_ids`."""
+        angles = np.empty((len(token_ids), self.num_angles), np.float32)
+        for batch in _batches(token_ids):
+            angles[batch] = self._run([token_ids[i] for i in batch])
+        return angles
 
     def token_ids(self, texts: str | Iterable[str]) -> list[list[int]]:
         """Each text's token ids, truncated as the encoder reads them, not padded."""
         return self._tokenize(checked_texts(texts))[0]
 
     def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts))
+        except Exception as error:  # tokenizers raises plain Exception
+            found = f"a tokenizer that fails on a text ({error})"
+            raise ArtifactError("tokenizer.json", found, "one that knows every text") from error
         return [encoding.ids for encoding in encodings], sum(bool(encoding.overflowing) for encoding in encodings)
 
     def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
@@ -125,17 +136,17 @@ class TextEncoder:
         return angles
 
 
-def checked_texts(texts: str | Iterable[str]) -> list[str]:
-    """One text or many as a list of texts.
-
-    Raises:
-        InputError: something is no text; the message has its position.
-    """
-    return list(as_texts(texts))
+def checked_texts(texts: str | Iterable[str], name: str = "texts") -> list[str]:
+    """One text or many as a list of texts. Raises as `as_texts` does."""
+    return list(as_texts(texts, name))
 
 
-def as_texts(texts: str | Iterable[str]) -> Iterator[str]:
+def as_texts(texts: str | Iterable[str], name: str = "texts") -> Iterator[str]:
     """One text or many, checked as they come.
+
+    Args:
+        texts: one text or many.
+        name: what they are, for messages.
 
     Raises:
         InputError: something is no text; the message has its position.
@@ -143,16 +154,19 @@ def as_texts(texts: str | Iterable[str]) -> Iterator[str]:
     if isinstance(texts, str):
         texts = (texts,)
     if isinstance(texts, bytes | bytearray | Mapping | Set) or not isinstance(texts, Iterable):
-        raise InputError(f"texts: found {type(texts).__name__}; expected a str or an ordered collection of str")
-    return _each(texts)
+        raise InputError(f"{name}: found {type(texts).__name__}; expected a str or an ordered collection of str")
+    shape = getattr(texts, "shape", (0,))
+    if len(shape) != 1:  # iterating would give a data frame's column names, and fail on an array of no dimension
+        raise InputError(f"{name}: found {type(texts).__name__} {shape}; expected one dimension, such as one column")
+    return _each(texts, name)
 
 
-def _each(texts: Iterable[str]) -> Iterator[str]:
+def _each(texts: Iterable[str], name: str) -> Iterator[str]:
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"texts[{i}]: found {_describe(text)}; expected str")
+            raise InputError(f"{name}[{i}]: found {_describe(text)}; expected str")
         if not text.isascii() and not _encodable(text):
-            raise InputError(f"texts[{i}]: found a lone surrogate, which no Unicode text has; expected str")
+            raise InputError(f"{name}[{i}]: found a lone surrogate, which no Unicode text has; expected str")
         yield text
 
 
@@ -168,13 +182,13 @@ def _describe(value: object) -> str:
     return repr(value) if value is None or isinstance(value, float) else type(value).__name__
 
 
-def warn_truncated(cut: int, total: int, max_tokens: int) -> None:
-    """Say once that texts were cut, if any were."""
+def warn_truncated(cut: int, total: int, max_tokens: int, *, stacklevel: int) -> None:
+    """Say once that texts were cut, if any were, in the name of the line that is so far up."""
     if cut:
         warnings.warn(
             f"{cut} of {total} texts have over {max_tokens} tokens; the student read the first {max_tokens} of each",
             TruncationWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
@@ -185,13 +199,17 @@ def _read_tokenizer(data: bytes, max_tokens: int) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_str(data.decode())
     except Exception as error:  # tokenizers raises plain Exception
         raise ArtifactError("tokenizer.json", f"no tokenizer ({error})", "a Hugging Face tokenizers file") from error
+    special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if special >= max_tokens:  # tokenizers would then cut everything, or nothing at all
+        found = f"{special} special tokens around each text"
+        raise ArtifactError("tokenizer.json", found, f"fewer than the {max_tokens} tokens that the student reads")
     # Set once, here: changing them under threads raises "Already borrowed".
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
 
-def _batches(rows: list[list[int]]) -> Iterator[IntArray]:
+def _batches(rows: Sequence[list[int]]) -> Iterator[IntArray]:
     """Positions of the rows, shortest first, cut so that no batch has over `BATCH_TOKENS` tokens with its padding."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     order = np.argsort(lengths, kind="stable")

@@ -12,7 +12,7 @@ import numpy as np
 from .errors import InputError
 from .predictions import IntArray
 
-__all__ = ["Evaluation", "evaluate_labels", "wilson_interval"]
+__all__ = ["Evaluation", "check_labels", "evaluate_labels", "wilson_interval"]
 
 _Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
@@ -92,13 +92,24 @@ def evaluate_labels(labels: Sequence[str], true: Sequence[str], predicted: Seque
         raise InputError(
             f"evaluate: found {len(true)} true and {len(predicted)} predicted labels; expected as many, not 0"
         )
+    check_labels(labels, true)
     index = {label: i for i, label in enumerate(labels)}
     confusion = np.zeros((len(labels), len(labels)), np.int64)
-    for i, (expected, found) in enumerate(zip(true, predicted, strict=True)):
-        if expected not in index:
-            raise InputError(f"label {i + 1}: found {expected!r}; expected one of {list(labels)}")
+    for expected, found in zip(true, predicted, strict=True):
         confusion[index[expected], index[found]] += 1
     return Evaluation(tuple(labels), confusion)
+
+
+def check_labels(labels: Sequence[str], true: Sequence[str]) -> None:
+    """See that every true label is one of the classes, before the work of predicting.
+
+    Raises:
+        InputError: one is not; the message has its number, from 1.
+    """
+    known = set(labels)
+    for number, label in enumerate(true, start=1):
+        if label not in known:
+            raise InputError(f"label {number}: found {label!r}; expected one of {list(labels)}")
 
 
 def wilson_interval(hits: int, total: int) -> tuple[float, float]:
@@ -106,4 +117,4 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
     share, spread = hits / total, _Z95**2 / total
     middle = (share + spread / 2) / (1 + spread)
     half = _Z95 * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return middle - half if hits else 0.0, middle + half if hits < total else 1.0  # rounding would miss the ends

@@ -86,10 +86,18 @@ def _size(artifact: Artifact, name: str) -> str:
 
 
 def _section(title: str, rows: dict[str, str]) -> str:
+    rows = {_printable(name): value for name, value in rows.items()}
     width = max(map(len, rows)) + 2
     lines = [title]
     for name, value in rows.items():
         lines += textwrap.wrap(
-            value, 110, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2)
+            _printable(value), 110, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2)
         ) or [f"  {name}"]
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    # A student may be a stranger's: what it says of itself must not drive the terminal.
+    return "".join(
+        letter if letter.isprintable() or letter in " \n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

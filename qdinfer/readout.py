@@ -45,6 +45,7 @@ class Readout:
         self.bias = bias
         self.temperature = temperature
         self._classes = np.array(self.labels, dtype=np.str_)
+        self._classes.setflags(write=False)  # every prediction has this very array
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> Readout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class OnnxSession:
     """An onnxruntime session on the CPU, with an explicit number of threads.
 
     Safe to use from many threads. onnxruntime's sessions survive neither a fork nor a pickle; this builds a new one
-    from the model's bytes in a forked child and after unpickling.
+    from the model's bytes when a forked child first runs it, and after unpickling.
     """
 
     def __init__(self, file: str, model: bytes, threads: int | None = None) -> None:
@@ -42,8 +43,8 @@ class OnnxSession:
             ArtifactError: onnxruntime cannot load the model.
             InputError: threads is no positive number.
         """
-        if threads is not None and threads < 1:
-            raise InputError(f"threads: found {threads}; expected a positive number, or None for all")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads: found {threads!r}; expected a positive whole number, or None for all")
         self._file = file
         self._model = model
         self._threads = threads
@@ -55,15 +56,14 @@ class OnnxSession:
         Raises:
             BackendError: onnxruntime failed, say for want of memory or because of the ids that it was given.
         """
-        if os.getpid() != self._process:
-            self._open()
+        session = self._session or self._open()
         try:
-            output: np.ndarray[Any, Any] = self._session.run(None, dict(feeds))[0]
+            output: np.ndarray[Any, Any] = session.run(None, dict(feeds))[0]
         except Exception as error:  # onnxruntime's exceptions share no base but this
             raise BackendError(f"{self._file}: onnxruntime failed: {_first_line(error)}") from error
         return output
 
-    def _open(self) -> None:
+    def _open(self) -> onnxruntime.InferenceSession:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -73,13 +73,13 @@ class OnnxSession:
         # Spinning keeps a core busy between calls, which an app or a server that embeds this would notice.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session: onnxruntime.InferenceSession = ort.InferenceSession(
-                self._model, options, providers=["CPUExecutionProvider"]
-            )
+            session = ort.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # as above
             found = f"a model that onnxruntime {ort.__version__} cannot load ({_first_line(error)})"
             raise ArtifactError(self._file, found, "an ONNX model") from error
-        self._process = os.getpid()
+        self._session: onnxruntime.InferenceSession | None = session
+        _opened.add(self)
+        return session
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_file": self._file, "_model": self._model, "_threads": self._threads}
@@ -87,6 +87,21 @@ class OnnxSession:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
+
+
+_opened: weakref.WeakSet[OnnxSession] = weakref.WeakSet()
+_inherited: list[onnxruntime.InferenceSession | None] = []
+
+
+def _after_fork() -> None:
+    """In the child: keep the parent's sessions open. Closing one waits, for ever, for threads that were not forked."""
+    for session in _opened:
+        _inherited.append(session._session)
+        session._session = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,7 @@ from typing import IO, Any
 from .atomic import replacing
 from .errors import InputError
 
-__all__ = ["FORMATS", "Writer", "column", "open_output", "read_table", "table_format"]
+__all__ = ["FORMATS", "Table", "Writer", "column", "open_output", "read_table", "table_format"]
 
 FORMATS = ("csv", "jsonl")
 STDIO = "-"
@@ -27,50 +27,81 @@ Row = dict[str, Any]
 
 
 def table_format(name: str, given: str | None = None) -> str:
-    """The format of a file: the one that is given, or what its ending says; csv for standard input and output.
+    """The format of a file: what its ending says, or else the one that is given, or csv for standard input and output.
 
     Raises:
-        InputError: neither tells.
+        InputError: none of them tells.
     """
-    if given is not None:
-        return given
     ending = Path(name).suffix.lower().removeprefix(".")
-    if name == STDIO:
-        return "csv"
-    if ending not in FORMATS:
+    if ending in FORMATS:
+        return ending
+    if given is None and name != STDIO:
         raise InputError(f"{name}: found the ending {ending!r}; expected .csv or .jsonl, or --format")
-    return ending
+    return given or "csv"
 
 
-def read_table(name: str, *, columns: Sequence[str], format: str | None = None) -> Iterator[Row]:
+class Table(Iterator[Row]):
+    """The rows of a file, read as they are asked for.
+
+    Attributes:
+        columns: of a csv, once a row was asked for; None for jsonl, whose rows name their own.
+    """
+
+    def __init__(self, name: str, wanted: Sequence[str], format: str) -> None:
+        """See `read_table`."""
+        self.columns: list[str] | None = None
+        self._name = "standard input" if name == STDIO else name
+        self._wanted = wanted
+        self._rows = self._read(name, format)
+
+    def __next__(self) -> Row:
+        return next(self._rows)
+
+    def _read(self, name: str, format: str) -> Iterator[Row]:
+        stdin = name == STDIO
+        if stdin and sys.stdin is None:  # its number may be another file's by now
+            raise InputError(f"{self._name}: found it closed; expected a table")
+        with open(sys.stdin.fileno() if stdin else name, encoding="utf-8-sig", newline="", closefd=not stdin) as source:
+            rows = _read_csv(source, self._name, self._start) if format == "csv" else _read_jsonl(source, self._name)
+            line = 0
+            try:
+                for line, row in rows:
+                    self._check(line, row)
+                    yield row
+            except UnicodeDecodeError as error:
+                found = f"bytes that are not UTF-8 ({error.reason})"
+                raise InputError(f"{self._name} after line {line}: found {found}") from error
+
+    def _start(self, header: list[str]) -> None:
+        self._check_columns(1, header)
+        self.columns = header
+
+    def _check(self, line: int, row: Row) -> None:
+        self._check_columns(line, list(row))
+        for wanted in self._wanted:
+            if not isinstance(row[wanted], str):
+                raise InputError(f"{self._name} line {line}: found {row[wanted]!r} in {wanted!r}; expected a text")
+
+    def _check_columns(self, line: int, columns: list[str]) -> None:
+        for wanted in self._wanted:
+            if wanted not in columns:
+                raise InputError(f"{self._name} line {line}: found columns {columns}; expected {wanted!r}")
+
+
+def read_table(name: str, *, columns: Sequence[str], format: str | None = None) -> Table:
     """The rows of a file, read as they are asked for.
 
     Args:
         name: its path; ``-`` for standard input.
         columns: these must be there, as text, in every row.
-        format: ``csv`` or ``jsonl``; None to go by the name.
+        format: ``csv`` or ``jsonl``, where the name does not tell.
 
     Raises:
         InputError: no such column, a row of another width, a value that is no text, bytes that are not UTF-8;
-            the message has the line.
+            the message has the line. All but an unknown format are raised while reading.
         OSError: the file cannot be read.
     """
-    kind = table_format(name, format)
-    shown = "standard input" if name == STDIO else name
-    stdin = name == STDIO
-    with open(sys.stdin.fileno() if stdin else name, encoding="utf-8-sig", newline="", closefd=not stdin) as source:
-        rows = _read_csv(source, shown) if kind == "csv" else _read_jsonl(source, shown)
-        line = 0
-        try:
-            for line, row in rows:
-                for wanted in columns:
-                    if wanted not in row:
-                        raise InputError(f"{shown} line {line}: found columns {list(row)}; expected {wanted!r}")
-                    if not isinstance(row[wanted], str):
-                        raise InputError(f"{shown} line {line}: found {row[wanted]!r} in {wanted!r}; expected a text")
-                yield row
-        except UnicodeDecodeError as error:
-            raise InputError(f"{shown} after line {line}: found bytes that are not UTF-8 ({error.reason})") from error
+    return Table(name, columns, table_format(name, format))
 
 
 def column(rows: Iterable[Row], name: str) -> list[str]:
@@ -79,34 +110,49 @@ def column(rows: Iterable[Row], name: str) -> list[str]:
 
 
 class Writer:
-    """Writes rows of equal columns in one format."""
+    """Writes rows of equal columns in one format.
+
+    Attributes:
+        columns: of the first row or the header; None before it.
+    """
 
     def __init__(self, target: IO[str], format: str) -> None:
         """Write to an open text file, as ``csv`` or ``jsonl``."""
         self._target = target
-        self._csv = csv.writer(target, lineterminator="\n") if format == "csv" else None
-        self._columns: list[str] | None = None
+        self._csv = csv.writer(_Lines(target)) if format == "csv" else None
+        self.columns: list[str] | None = None
 
     def header(self, columns: Sequence[str]) -> None:
         """Fix the columns; a csv gets its header line now, so that also a table without rows has one."""
-        self._columns = list(columns)
+        self.columns = list(columns)
         if self._csv is not None:
-            self._csv.writerow(self._columns)
+            self._csv.writerow(self.columns)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Write a row.
 
         Raises:
-            InputError: its columns differ from the first row's.
+            InputError: the table is a csv, and the row has others than its columns.
         """
-        if self._columns is None:
+        if self.columns is None:
             self.header(list(row))
-        if list(row) != self._columns and self._csv is not None:
-            raise InputError(f"found a row with columns {list(row)}; expected {self._columns}, as in the first row")
-        if self._csv is not None:
-            self._csv.writerow(row.values())
-        else:
+        if self._csv is None:
             self._target.write(json.dumps(row, ensure_ascii=False) + "\n")
+            return
+        columns = self.columns or []
+        if row.keys() != set(columns):
+            raise InputError(f"found a row with columns {list(row)}; expected {columns}, as in the first row")
+        self._csv.writerow([row[name] for name in columns])
+
+
+class _Lines:
+    """Ends lines in LF for a csv writer that ends them in CRLF, and so puts a text with a lone CR in quotes."""
+
+    def __init__(self, target: IO[str]) -> None:
+        self._target = target
+
+    def write(self, line: str) -> object:
+        return self._target.write(line.removesuffix("\r\n") + "\n")
 
 
 @contextmanager
@@ -121,12 +167,13 @@ def open_output(name: str) -> Iterator[IO[str]]:
         sys.stdout.flush()
         return
     with replacing(Path(name)) as binary:
-        text = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
+        # backslashreplace: JSON may hold half a surrogate pair, which UTF-8 cannot; escaped it is the same JSON.
+        text = io.TextIOWrapper(binary, "utf-8", "backslashreplace", newline="", write_through=True)
         yield text
         text.detach()
 
 
-def _read_csv(source: IO[str], shown: str) -> Iterator[tuple[int, Row]]:
+def _read_csv(source: IO[str], shown: str, start: Callable[[list[str]], None]) -> Iterator[tuple[int, Row]]:
     reader = csv.reader(source, strict=True)
     try:
         header = next(reader, None)
@@ -134,6 +181,7 @@ def _read_csv(source: IO[str], shown: str) -> Iterator[tuple[int, Row]]:
             raise InputError(f"{shown}: found an empty file; expected a header line")
         if len(set(header)) != len(header):
             raise InputError(f"{shown} line 1: found columns {header}; expected each name once")
+        start(header)
         blank = None
         for cells in reader:
             if not cells:
@@ -156,7 +204,7 @@ def _read_jsonl(source: IO[str], shown: str) -> Iterator[tuple[int, Row]]:
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{shown} line {line}: found no valid JSON ({error})") from error
         if not isinstance(row, dict):
             raise InputError(f"{shown} line {line}: found {type(row).__name__}; expected a JSON object")

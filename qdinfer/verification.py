@@ -91,7 +91,7 @@ def verify(student: str | os.PathLike[str] | Artifact, *, backend: str | Backend
     circuit = Circuit.from_artifact(artifact)
     readout = Readout.from_artifact(artifact)
     token_ids = encoder.token_ids(golden.texts)
-    angles, _ = encoder.encode_counted(golden.texts)
+    angles = encoder.encode_tokens(golden.token_ids)
     expectations = engine.expectations(circuit, np.array(golden.angles))
     exact = Expectations(np.array(golden.expectations), np.zeros(len(golden.texts), np.int64), "golden")
     predictions = readout.predict(exact)

@@ -30,6 +30,6 @@ def backend_for(name: str | Backend, artifact: Artifact, *, threads: int | None 
         from .aer import AerBackend
 
         return AerBackend()
-    if isinstance(name, Backend):
+    if isinstance(name, Backend) and not isinstance(name, type):
         return name
     raise InputError(f"backend: found {name!r}; expected 'exact', 'aer' or an object with an expectations() method")
