@@ -6,8 +6,10 @@ Nothing is unpickled, executed, fetched or written.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -18,6 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+from pydantic_core import PydanticSerializationError
 
 from .atomic import replacing
 from .audit.graph import Port, audit_onnx
@@ -35,7 +40,7 @@ MAX_BYTES = {  # of each file
     MANIFEST: 4 * _MIB,
     "tokenizer.json": 64 * _MIB,
     "circuit.qasm": 1 * _MIB,
-    "golden.json": 16 * _MIB,
+    "golden.json": 4 * _MIB,
     "README.md": 1 * _MIB,
 }
 MAX_OTHER_BYTES = 1024 * _MIB
@@ -69,8 +74,10 @@ class Artifact:
         place = Path(path)
         if place.is_dir():
             files = _read_folder(place)
-        elif place.exists():
+        elif place.is_file():
             files = _read_zip(place)
+        elif place.exists():
+            raise ArtifactError(place.name, "a special file", "a student's folder or .zip")
         else:
             raise FileNotFoundError(f"{place}: found nothing there; expected a student's folder or .zip")
         if MANIFEST not in files:
@@ -91,7 +98,11 @@ class Artifact:
         """
         records = {name: FileRecord(size=len(data), sha256=_sha256(data)) for name, data in sorted(files.items())}
         changed = manifest.model_copy(update={"files": records})  # unchecked, so it is read back as at opening
-        return cls._checked(parse_manifest(changed.to_json()), files, None)
+        try:
+            content = changed.to_json()
+        except PydanticSerializationError as error:
+            raise ArtifactError(MANIFEST, f"a text that is not Unicode ({error})", "texts that UTF-8 has") from error
+        return cls._checked(parse_manifest(content), files, None)
 
     @classmethod
     def _checked(cls, manifest: Manifest, files: Mapping[str, bytes], path: Path | None) -> Artifact:
@@ -99,6 +110,10 @@ class Artifact:
         artifact = cls(manifest, MappingProxyType(dict(files)), path)
         _check_content(artifact)
         return artifact
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The view of the files that keeps callers from changing them cannot be pickled.
+        return _restore, (self.manifest, dict(self.files), self.path)
 
     @cached_property
     def golden(self) -> Golden:
@@ -123,7 +138,7 @@ class Artifact:
 
         Args:
             path: where; its parent folder must exist.
-            overwrite: replace a student that is already there.
+            overwrite: replace a student that is already there, sound or not; nothing else is ever replaced.
 
         Returns:
             The path.
@@ -135,18 +150,17 @@ class Artifact:
         if place.exists() or place.is_symlink():
             if not overwrite:
                 raise InputError(f"{place}: found something there already; expected a new path, or overwrite=True")
-            if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST).is_file():
-                raise InputError(f"{place}: found a folder that is no student; expected a new path")
-            if place.is_dir() == (place.suffix == ".zip"):
-                raise InputError(
-                    f"{place}: found {'a folder' if place.is_dir() else 'a file'}; expected the other kind"
-                )
+            _check_replaceable(place)
         content = {MANIFEST: self.manifest.to_json(), **self.files}
         if place.suffix == ".zip":
             _save_zip(place, content)
         else:
             _save_folder(place, content)
         return place
+
+
+def _restore(manifest: Manifest, files: dict[str, bytes], path: Path | None) -> Artifact:
+    return Artifact(manifest, MappingProxyType(files), path)
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -176,6 +190,7 @@ def _read_zip(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            _check_count(len(entries))
             for entry in entries:
                 _check_entry(path, entry)
             names = [entry.filename for entry in entries]
@@ -184,7 +199,17 @@ def _read_zip(path: Path) -> dict[str, bytes]:
                 raise ArtifactError(path.name, f"two entries {twice!r}", "each name once")
             _check_sizes({entry.filename: entry.file_size for entry in entries})
             return {entry.filename: _read_entry(archive, entry) for entry in entries}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OverflowError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        UnicodeDecodeError,
+        OSError,
+        OverflowError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is an offset before the file's start
+            raise
         raise ArtifactError(path.name, f"no readable .zip ({error})", "a student's folder or .zip") from error
 
 
@@ -205,13 +230,17 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     with archive.open(entry) as file:
         data = file.read(entry.file_size + 1)
     if len(data) != entry.file_size:
-        raise ArtifactError(entry.filename, f"{len(data)} bytes or more", f"{entry.file_size}, as the .zip declares")
+        raise ArtifactError(entry.filename, f"{len(data)} bytes", f"{entry.file_size}, as the .zip declares")
     return data
 
 
+def _check_count(count: int) -> None:
+    if count > MAX_FILES:
+        raise ArtifactError("the artifact", f"{count} files", f"at most {MAX_FILES}")
+
+
 def _check_sizes(sizes: Mapping[str, int]) -> None:
-    if len(sizes) > MAX_FILES:
-        raise ArtifactError("the artifact", f"{len(sizes)} files", f"at most {MAX_FILES}")
+    _check_count(len(sizes))
     for name, size in sizes.items():
         limit = MAX_BYTES.get(name, MAX_OTHER_BYTES)
         if size > limit:
@@ -278,6 +307,23 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _check_replaceable(place: Path) -> None:
+    """Raise InputError unless all that is there is a student of the kind that shall replace it, or an empty folder."""
+    if place.is_dir() == (place.suffix == ".zip"):
+        raise InputError(f"{place}: found {'a folder' if place.is_dir() else 'a file'}; expected the other kind")
+    if place.is_dir() and not any(place.iterdir()):
+        return
+    try:
+        files = _read_folder(place) if place.is_dir() else _read_zip(place)
+        if MANIFEST not in files:
+            raise ArtifactError(place.name, f"no {MANIFEST}", "a student")
+        others = files.keys() - {MANIFEST} - parse_manifest(files[MANIFEST]).files.keys()
+    except ArtifactError as error:
+        raise InputError(f"{place}: found what is no student ({error}); expected a student or a new path") from error
+    if others:
+        raise InputError(f"{place}: found {sorted(others)[0]}, which is no part of a student; expected a new path")
+
+
 def _save_zip(place: Path, content: Mapping[str, bytes]) -> None:
     with replacing(place) as file, zipfile.ZipFile(file, "w") as archive:
         for name, data in sorted(content.items()):
@@ -287,9 +333,9 @@ def _save_zip(place: Path, content: Mapping[str, bytes]) -> None:
 
 
 def _save_folder(place: Path, content: Mapping[str, bytes]) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    temporary = place.parent / f".{place.name}.{secrets.token_hex(4)}.tmp"
+    temporary.mkdir()  # rather than tempfile's, which only their owner may read: the umask decides
     try:
-        temporary.chmod(0o755)
         for name, data in content.items():
             with (temporary / name).open("wb") as file:
                 file.write(data)
@@ -307,11 +353,13 @@ def _save_folder(place: Path, content: Mapping[str, bytes]) -> None:
 def _swap_folder(new: Path, place: Path) -> None:
     # No portable call swaps two folders, so the old one steps aside, and returns if the new one cannot land.
     aside = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
-    place.rename(aside / place.name)
+    old = aside / place.name
     try:
+        place.rename(old)
         new.rename(place)
     except BaseException:
-        (aside / place.name).rename(place)
+        if os.path.lexists(old):
+            old.rename(place)
         aside.rmdir()
         raise
     shutil.rmtree(aside)

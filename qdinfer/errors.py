@@ -8,6 +8,7 @@ The tree::
     ├── CircuitError       (ValueError)   a circuit that cannot be read, bound or lowered
     │   └── CompileError                  … that is fine, but has no compiled form
     ├── BackendError       (RuntimeError) a backend is unknown, unusable here, or failed while it ran
+    ├── TeacherError       (RuntimeError) a teacher could not be loaded or reached, or gave no probabilities
     └── MissingExtraError  (ImportError)  an optional dependency is not installed
 
     TruncationWarning      (UserWarning)  texts were longer than the student reads
@@ -30,6 +31,7 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "QdinferError",
+    "TeacherError",
     "TruncationWarning",
     "require",
 ]
@@ -44,18 +46,21 @@ class ArtifactError(QdinferError, ValueError):
 
     Attributes:
         file: the file inside the artifact (or the artifact itself) that is at fault.
+        line: the line of that file, from 1, where it is a text.
         found: what was found there.
         expected: what a correct artifact has there.
     """
 
-    def __init__(self, file: str, found: str, expected: str) -> None:
-        super().__init__(file, found, expected)
+    def __init__(self, file: str, found: str, expected: str, line: int | None = None) -> None:
+        super().__init__(file, found, expected, line)
         self.file = file
+        self.line = line
         self.found = found
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"{self.file}: found {self.found}; expected {self.expected}"
+        where = self.file if self.line is None else f"{self.file} line {self.line}"
+        return f"{where}: found {self.found}; expected {self.expected}"
 
 
 class InputError(QdinferError, ValueError):
@@ -72,6 +77,10 @@ class CompileError(CircuitError):
 
 class BackendError(QdinferError, RuntimeError):
     """A backend that is unknown, cannot run this circuit, or failed while running it."""
+
+
+class TeacherError(QdinferError, RuntimeError):
+    """A teacher that could not be loaded or reached, or whose answers are no probabilities."""
 
 
 class MissingExtraError(QdinferError, ImportError):

@@ -17,7 +17,16 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import ArtifactError
 
@@ -46,7 +55,9 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-
 PauliZ = Annotated[str, StringConstraints(pattern=r"^[IZ]{1,256}$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 M = TypeVar("M", bound=BaseModel)
-Vector = Annotated[list[float], Field(min_length=1)]
+# A list stops at its first wrong entry: pydantic keeps about a kilobyte for each, and a file may have millions.
+Vector = Annotated[list[float], Field(min_length=1), FailFast()]
+Matrix = Annotated[list[Vector], FailFast()]
 
 
 class _Model(BaseModel):
@@ -115,7 +126,7 @@ class CompiledSpec(_Model):
 class ReadoutSpec(_Model):
     """The linear layer: logits = (weights · expectations + bias) / temperature, then softmax."""
 
-    weights: list[Vector] = Field(min_length=2, description="(C, M): one row a label, one column an observable.")
+    weights: Matrix = Field(min_length=2, description="(C, M): one row a label, one column an observable.")
     bias: Vector = Field(description="(C,)")
     temperature: float = Field(default=1.0, gt=0, description="Divides the logits; calibrates the probabilities.")
 
@@ -139,7 +150,9 @@ class Manifest(_Model):
 
     format: int = Field(ge=1, le=FORMAT, description="The number of this format.")
     name: Name = Field(description="Short name, fit for a file name.")
-    labels: list[Label] = Field(min_length=2, description="The classes, in the order of the readout's rows.")
+    labels: Annotated[list[Label], FailFast()] = Field(
+        min_length=2, description="The classes, in the order of the readout's rows."
+    )
     encoder: EncoderSpec
     circuit: CircuitSpec
     readout: ReadoutSpec
@@ -185,12 +198,14 @@ class Tolerance(_Model):
 class Golden(_Model):
     """``golden.json``: a few texts and what each stage makes of them, for `qdinfer.verify`."""
 
-    texts: list[str] = Field(min_length=1)
-    token_ids: list[list[int]] = Field(description="(N, …): each text's tokens, truncated, not padded.")
-    angles: list[Vector] = Field(description="(N, P): what the encoder gives, in radians.")
-    expectations: list[Vector] = Field(description="(N, M): exact, for these angles.")
-    probabilities: list[Vector] = Field(description="(N, C): for these expectations.")
-    labels: list[Label] = Field(description="(N,): the most probable class.")
+    texts: Annotated[list[str], FailFast()] = Field(min_length=1)
+    token_ids: Annotated[list[Annotated[list[int], FailFast()]], FailFast()] = Field(
+        description="(N, …): each text's tokens, truncated, not padded."
+    )
+    angles: Matrix = Field(description="(N, P): what the encoder gives, in radians.")
+    expectations: Matrix = Field(description="(N, M): exact, for these angles.")
+    probabilities: Matrix = Field(description="(N, C): for these expectations.")
+    labels: Annotated[list[Label], FailFast()] = Field(description="(N,): the most probable class.")
     tolerance: Tolerance = Field(default_factory=Tolerance)
 
     @model_validator(mode="after")

@@ -70,6 +70,7 @@ class OnnxSession:
         options.intra_op_num_threads = self._threads or available_cpus()
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, which is not audited
         # Spinning keeps a core busy between calls, which an app or a server that embeds this would notice.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -3,7 +3,7 @@
 The base install has no ``onnx`` package, and onnxruntime would already follow a reference to external data while it
 loads. So this reads the protobuf wire format (https://protobuf.dev/programming-guides/encoding) just far enough to
 answer: which IR and opset, which operators, any tensor that lives in another file, which inputs and outputs.
-Field numbers are those of onnx.proto3.
+Field numbers are those of onnx.proto3. Whatever onnxruntime might read otherwise than this does is refused.
 """
 
 from __future__ import annotations
@@ -59,9 +59,13 @@ def audit_onnx(file: str, data: bytes, inputs: tuple[Port, ...], outputs: tuple[
         ArtifactError: not an ONNX model; IR or opset out of range; an operator from a foreign domain; a tensor in
             another file; inputs or outputs other than these.
     """
+    if data[4:8] == b"ORTM":  # onnxruntime would take it for its own format, whatever else it is
+        raise ArtifactError(file, "onnxruntime's own format", "an ONNX model")
     try:
         model = list(_fields(memoryview(data)))
         _check_versions(file, model)
+        if _messages(model, 20):
+            raise ArtifactError(file, "training graphs", "a model for inference only")
         graphs = _messages(model, 7)
         if not graphs:
             raise ArtifactError(file, "no graph", "an ONNX model")
@@ -76,8 +80,11 @@ def audit_onnx(file: str, data: bytes, inputs: tuple[Port, ...], outputs: tuple[
         for graph in graphs:
             _check_graph(file, graph, 0)
         for function in _messages(model, 25):
-            for node in _messages(list(_fields(function)), 7):
+            body = list(_fields(function))
+            for node in _messages(body, 7):
                 _check_node(file, node, 0)
+            for attribute in _messages(body, 11):  # default values
+                _check_attribute(file, attribute, 0)
     except (ValueError, IndexError) as error:
         if isinstance(error, ArtifactError):
             raise
@@ -120,16 +127,22 @@ def _check_node(file: str, node: memoryview, depth: int) -> None:
             if domain not in _DOMAINS:
                 operator = _text(_fields(node), 4)
                 raise ArtifactError(file, f"the custom operator {domain}::{operator}", "standard operators only")
+        elif number == 4 and isinstance(value, memoryview) and bytes(value) == b"Loop":
+            raise ArtifactError(file, "a Loop, which may never end", "operators that end")
         elif number == 5 and isinstance(value, memoryview):
-            for kind, part in _fields(value):
-                if not isinstance(part, memoryview):
-                    continue
-                if kind in (5, 10):
-                    _check_tensor(file, part)
-                elif kind in (6, 11):
-                    _check_graph(file, part, depth + 1)
-                elif kind in (22, 23):
-                    _check_sparse(file, part)
+            _check_attribute(file, value, depth)
+
+
+def _check_attribute(file: str, attribute: memoryview, depth: int) -> None:
+    for number, value in _fields(attribute):
+        if not isinstance(value, memoryview):
+            continue
+        if number in (5, 10):
+            _check_tensor(file, value)
+        elif number in (6, 11):
+            _check_graph(file, value, depth + 1)
+        elif number in (22, 23):
+            _check_sparse(file, value)
 
 
 def _check_sparse(file: str, sparse: memoryview) -> None:
@@ -197,6 +210,8 @@ def _fields(data: memoryview) -> Iterator[Field]:
     while position < len(data):
         key, position = _varint(data, position)
         number, wire_type = key >> 3, key & 7
+        if not 0 < number < 2**29:  # a larger one would be cut to 32 bits by protobuf, and be another field there
+            raise ValueError(f"field number {number}")
         if wire_type == 0:
             value, position = _varint(data, position)
             yield number, value

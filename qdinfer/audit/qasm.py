@@ -20,11 +20,17 @@ __all__ = ["MAX_GATES", "MAX_QUBITS", "QasmSummary", "audit_qasm"]
 MAX_QUBITS = 256
 MAX_GATES = 20_000
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_INPUT = re.compile(r"input\s+float\s*\[\s*64\s*\]\s*([A-Za-z_][A-Za-z0-9_]*)$")
-_QUBITS = re.compile(r"qubit\s*(?:\[\s*([0-9]{1,9})\s*\])?\s*[A-Za-z_][A-Za-z0-9_]*$")
-_VERSION = re.compile(r"OPENQASM\s+3(\.[0-9]+)?$")
-_GATE = re.compile(r"gate\s+([A-Za-z_][A-Za-z0-9_]*)\b([^{]*)\{([^{}]*)$")
+# These meet statements in which every run of white space is one blank, so that none takes more than linear time.
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+_IDENTIFIER = re.compile(_NAME)
+_INPUT = re.compile(rf"input float ?\[ ?64 ?\] ?({_NAME})$")
+_QUBITS = re.compile(rf"qubit ?(?:\[ ?([0-9]{{1,9}}) ?\])? ?({_NAME})$")
+_VERSION = re.compile(r"OPENQASM 3(\.[0-9]+)?$")
+_GATE = re.compile(rf"gate ({_NAME})\b([^{{]*)\{{([^{{}}]*)$")
+_PLACE = re.compile(rf"({_NAME}) ?(\[[^\[\]]*\])?")
+_CALL = re.compile(rf"{_NAME}(?: ?\(.*\) ?| )((?:{_PLACE.pattern})(?: ?, ?{_PLACE.pattern})*)$")
+_MEASURED = re.compile(rf"{_PLACE.pattern} ?= ?measure\b")
+_ONE = re.compile(r"\[ ?[0-9]+ ?\]")
 _REFUSED = frozenset(
     [
         "if",
@@ -59,6 +65,14 @@ _REFUSED = frozenset(
         "opaque",
         "gphase",
         "nop",
+        "int",
+        "uint",
+        "float",
+        "angle",
+        "bool",
+        "complex",
+        "duration",
+        "stretch",
     ]
 )
 
@@ -94,59 +108,72 @@ def audit_qasm(file: str, data: bytes) -> QasmSummary:
     except UnicodeDecodeError as error:
         raise ArtifactError(file, f"bytes that are not UTF-8 (at {error.start})", "an OpenQASM 3 text") from error
     num_qubits = total = 0
+    registers: dict[str, int] = {}
     inputs: list[str] = []
     gates: Counter[str] = Counter()
     costs: dict[str, int] = {}  # of each defined gate, multiplied out
     for i, (line, statement) in enumerate(_statements(file, text)):
-        where = f"{file} line {line}"
-        word = _first_word(where, statement)
+        word = _first_word(file, line, statement)
         if i == 0:
             if not _VERSION.match(statement):
-                raise ArtifactError(where, _quote(statement), "OPENQASM 3.0; as the first statement")
+                raise ArtifactError(file, _quote(statement), "OPENQASM 3.0; as the first statement", line)
         elif word == "include":
             if not re.fullmatch(r'include\s*"stdgates\.inc"', statement):
-                raise ArtifactError(where, _quote(statement), 'no include but "stdgates.inc"')
+                raise ArtifactError(file, _quote(statement), 'no include but "stdgates.inc"', line)
         elif word == "input":
             declared = _INPUT.match(statement)
             if not declared:
-                raise ArtifactError(where, _quote(statement), "input float[64] NAME;")
+                raise ArtifactError(file, _quote(statement), "input float[64] NAME;", line)
             inputs.append(declared[1])
         elif word == "qubit":
             register = _QUBITS.match(statement)
             if not register:
-                raise ArtifactError(where, _quote(statement), "qubit[N] NAME;")
-            num_qubits += int(register[1] or 1)
+                raise ArtifactError(file, _quote(statement), "qubit[N] NAME;", line)
+            registers[register[2]] = int(register[1] or 1)
+            num_qubits += registers[register[2]]
         elif word == "gate":
             definition = _GATE.match(statement)
             if not definition:
-                raise ArtifactError(where, _quote(statement), "gate NAME(angles) qubits { gate calls }")
-            body = [_first_word(where, call.strip()) for call in definition[3].split(";") if call.strip()]
+                raise ArtifactError(file, _quote(statement), "gate NAME(angles) qubits { gate calls }", line)
+            body = [_first_word(file, line, call.strip()) for call in definition[3].split(";") if call.strip()]
             costs[definition[1]] = sum(costs.get(name, 1) for name in body)
             if costs[definition[1]] > MAX_GATES:
-                raise ArtifactError(where, f"{costs[definition[1]]} gates in one definition", f"at most {MAX_GATES}")
-        elif word not in ("bit", "barrier", "measure") and "measure" not in statement:
+                found = f"{costs[definition[1]]} gates in one definition"
+                raise ArtifactError(file, found, f"at most {MAX_GATES}", line)
+        elif word not in ("bit", "barrier", "measure") and not _MEASURED.match(statement):
+            call = _CALL.match(statement)
+            if not call:
+                raise ArtifactError(file, _quote(statement), "GATE(angles) qubits;", line)
+            # A register without an index, or a slice of one, stands for one gate on each of its qubits.
+            places = [1 if _ONE.fullmatch(at) else registers.get(name, 1) for name, at in _PLACE.findall(call[1])]
             gates[word] += 1
-            total += costs.get(word, 1) * (1 if "[" in statement else num_qubits)  # no index: one gate a qubit
+            total += costs.get(word, 1) * max(places)
         if num_qubits > MAX_QUBITS:
-            raise ArtifactError(where, f"{num_qubits} qubits", f"at most {MAX_QUBITS}")
+            raise ArtifactError(file, f"{num_qubits} qubits", f"at most {MAX_QUBITS}", line)
         if total > MAX_GATES:
-            raise ArtifactError(where, f"over {MAX_GATES} gates, definitions multiplied out", f"at most {MAX_GATES}")
+            found = f"over {MAX_GATES} gates, definitions multiplied out"
+            raise ArtifactError(file, found, f"at most {MAX_GATES}", line)
     if not num_qubits:
         raise ArtifactError(file, "no qubit declaration", "qubit[N] NAME;")
     return QasmSummary(num_qubits, tuple(inputs), gates)
 
 
-def _first_word(where: str, statement: str) -> str:
+def _first_word(file: str, line: int, statement: str) -> str:
     word = _IDENTIFIER.match(statement)
     if not word or word[0] in _REFUSED or "@" in statement:
-        raise ArtifactError(where, _quote(statement), "declarations, gate definitions and gate calls only")
+        raise ArtifactError(file, _quote(statement), "declarations, gate definitions and gate calls only", line)
     return word[0]
 
 
 def _statements(file: str, text: str) -> Iterator[tuple[int, str]]:
-    """Each statement without its semicolon, with its line number; a gate definition ends before its closing brace."""
-    # Comments become blanks of the same length and lines, so that line numbers stay.
-    code = re.sub(r"//[^\n]*|/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.DOTALL)
+    """Each statement without its semicolon, with its line number; a gate definition ends before its closing brace.
+
+    Every run of white space in it is one blank.
+    """
+    # Comments become blanks of the same length and lines, so that line numbers stay. As in the grammar, a carriage
+    # return ends a comment too. One that is never closed reaches to the end: tried anew at every /*, it would take
+    # quadratic time.
+    code = re.sub(r"//[^\r\n]*|/\*.*?(?:\*/|(\Z))", _blank, text, flags=re.DOTALL)
     start = depth = counted = 0
     line = 1
     for match in re.finditer(r"[;{}]", code):
@@ -163,13 +190,18 @@ def _statements(file: str, text: str) -> Iterator[tuple[int, str]]:
         if mark == "}":
             depth -= 1
             if depth < 0:
-                raise ArtifactError(f"{file} line {line}", "a } without its {", "balanced braces")
+                raise ArtifactError(file, "a } without its {", "balanced braces", line)
         if raw.strip():
-            yield line, raw.strip()
+            yield line, " ".join(raw.split())
         start = match.end()
     rest = code[start:].strip()
     if rest:
         raise ArtifactError(file, f"{_quote(rest)} at the end", "a statement that ends with ;")
+
+
+def _blank(comment: re.Match[str]) -> str:
+    # A comment that is never closed stays, and is refused as no statement.
+    return comment[0] if comment[1] is not None else re.sub(r"[^\n]", " ", comment[0])
 
 
 def _quote(text: str) -> str:
