@@ -147,12 +147,14 @@ class Artifact:
             InputError: there is something already, and it may not be replaced.
         """
         place = Path(path)
+        if not place.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{place}: found no folder {place.absolute().parent}; expected an existing one")
         if place.exists() or place.is_symlink():
             if not overwrite:
-                raise InputError(f"{place}: found something there already; expected a new path, or overwrite=True")
+                raise InputError(f"{place}: found something there already; expected a new path, or to overwrite it")
             _check_replaceable(place)
         content = {MANIFEST: self.manifest.to_json(), **self.files}
-        if place.suffix == ".zip":
+        if _is_zip(place):
             _save_zip(place, content)
         else:
             _save_folder(place, content)
@@ -307,9 +309,13 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _is_zip(place: Path) -> bool:
+    return place.suffix.lower() == ".zip"
+
+
 def _check_replaceable(place: Path) -> None:
     """Raise InputError unless all that is there is a student of the kind that shall replace it, or an empty folder."""
-    if place.is_dir() == (place.suffix == ".zip"):
+    if place.is_dir() == _is_zip(place):
         raise InputError(f"{place}: found {'a folder' if place.is_dir() else 'a file'}; expected the other kind")
     if place.is_dir() and not any(place.iterdir()):
         return

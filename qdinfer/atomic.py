@@ -17,12 +17,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to that takes the path's place when the block ends well.
 
     It is written beside the path under a hidden temporary name, flushed to disk, and then renamed. If the block fails,
-    the temporary file goes, and what was at the path stays.
+    the temporary file goes, and what was at the path stays. A pipe or a device is written to as it is.
 
     Raises:
         FileNotFoundError: there is no folder for it.
         OSError: it cannot be written.
     """
+    path = path.resolve()  # a link stays a link
+    if path.exists() and not path.is_file():
+        with path.open("wb") as special:  # a pipe or a device cannot be replaced
+            yield special
+        return
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: found no folder {path.parent}; expected an existing one")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -37,6 +37,7 @@ _DEFINITIONS = {  # of the gates of BASIS that stdgates.inc does not have
     "rzz": "gate rzz(phi) a, b { cx a, b; rz(phi) b; cx a, b; }",
 }
 _FEATURE = "reading a circuit"
+_LARGEST_ANGLE = 1e4  # beyond, float32 loses the phase
 _DATA_GATE = re.compile(r"([a-z][a-z0-9]*):(\d+)(?::(\d+))?")
 
 
@@ -97,12 +98,15 @@ class Circuit:
         return written
 
     @classmethod
-    def from_qasm3(cls, text: str, inputs: Sequence[str] | None = None) -> Circuit:
-        """Take over OpenQASM 3 written elsewhere, with Z on each qubit as observables.
+    def from_qasm3(
+        cls, text: str, inputs: Sequence[str] | None = None, observables: Sequence[str] | None = None
+    ) -> Circuit:
+        """Take over OpenQASM 3 written elsewhere.
 
         Args:
             text: straight-line OpenQASM 3 that declares its data angles as `input float[64]`.
             inputs: their names in the order of the angle columns; None for the order of declaration.
+            observables: Pauli-Z strings; None for Z on each qubit, qubit 0 first.
 
         Raises:
             CircuitError: it cannot be read, or its inputs are others.
@@ -111,16 +115,17 @@ class Circuit:
             declared = audit_qasm("circuit", text.encode()).inputs
         except ArtifactError as error:
             raise CircuitError(str(error)) from error
-        return cls.from_qiskit(_parse(text), inputs or declared)
+        return cls.from_qiskit(_parse(text), inputs or declared, observables)
 
     @classmethod
-    def from_qasm2(cls, text: str, data_gates: Sequence[str]) -> Circuit:
+    def from_qasm2(cls, text: str, data_gates: Sequence[str], observables: Sequence[str] | None = None) -> Circuit:
         """Take over OpenQASM 2, which cannot carry unbound angles: the data gates are named instead.
 
         Args:
             text: OpenQASM 2; it may include ``qelib1.inc`` and no other file.
             data_gates: for each angle column, the gate that it drives: ``"rx:3"`` is the first ``rx`` on qubit 3,
                 ``"rx:3:1"`` the second. The angle written there is replaced by the input ``theta_0``, ``theta_1``, ….
+            observables: Pauli-Z strings; None for Z on each qubit, qubit 0 first.
 
         Raises:
             CircuitError: it cannot be read, or has no such gate, or that gate has not exactly one angle.
@@ -139,7 +144,7 @@ class Circuit:
             position = _find_gate(circuit, gate)
             operation = circuit.data[position].operation
             circuit.data[position] = circuit.data[position].replace(operation=operation.base_class(Parameter(name)))
-        return cls.from_qiskit(circuit, names)
+        return cls.from_qiskit(circuit, names, observables)
 
     @cached_property
     def _summary(self) -> Any:
@@ -182,6 +187,10 @@ class Circuit:
         if not np.isfinite(angles).all():
             row, column = np.argwhere(~np.isfinite(angles))[0]
             raise InputError(f"angles[{row}, {column}]: found {angles[row, column]}; expected a finite number")
+        if np.abs(angles).max(initial=0) > _LARGEST_ANGLE:
+            raise InputError(
+                f"angles: found {np.abs(angles).max()}; expected radians up to {_LARGEST_ANGLE:g} either way"
+            )
         return angles
 
     def to_qiskit(self) -> QuantumCircuit:

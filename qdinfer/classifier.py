@@ -12,7 +12,7 @@ from .artifact import Artifact
 from .backends import Backend, backend_for
 from .circuit import Circuit
 from .encoder import TextEncoder, as_texts, checked_texts, warn_truncated
-from .errors import BackendError, InputError
+from .errors import BackendError, InputError, whole_number
 from .predictions import FloatArray, Predictions, StrArray
 from .readout import Readout
 
@@ -42,6 +42,10 @@ class Classifier:
             ArtifactError: the tokenizer or a graph cannot be loaded.
             BackendError: the backend cannot run this student.
         """
+        if not isinstance(artifact, Artifact):
+            raise InputError(
+                f"artifact: found {type(artifact).__name__}; expected an Artifact (Classifier.load opens a path)"
+            )
         self.artifact = artifact
         self.encoder = TextEncoder.from_artifact(artifact, threads=threads)
         self.circuit = Circuit.from_artifact(artifact)
@@ -129,9 +133,8 @@ class Classifier:
         Warns:
             TruncationWarning: once, at the end, with the number of texts that were cut.
         """
-        if chunk_size < 1:
-            raise InputError(f"chunk_size: found {chunk_size}; expected a positive number")
-        return self._stream(as_texts(texts), chunk_size, self._backend(backend))
+        size = whole_number("chunk_size", chunk_size, 1, 2**31)
+        return self._stream(as_texts(texts), size, self._backend(backend))
 
     def _stream(self, texts: Iterator[str], chunk_size: int, backend: Backend) -> Iterator[Predictions]:
         cut = total = 0

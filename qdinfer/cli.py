@@ -14,7 +14,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 from .errors import ArtifactError, CircuitError, InputError, QdinferError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .predictions import Predictions
 
-__all__ = ["add_debug", "main", "run_command"]
+__all__ = ["Parser", "add_debug", "main", "run_command"]
 
 _DESCRIPTION = """\
 Run quantum students: small text classifiers, distilled from an LLM.
@@ -63,7 +64,7 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
         except (QdinferError, OSError) as error:
             if arguments.debug:
                 traceback.print_exc()
-            print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
             return 2 if isinstance(error, _BAD_INPUT) else 1
         finally:
             _settle_output()
@@ -77,21 +78,32 @@ def _settle_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _one_line(error: Exception) -> str:
+    from .inspection import printable
+
+    message = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    return printable(" ".join(message.split()))
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the command as an exception does, so that half-written files go."""
+    """Let SIGTERM and SIGHUP end the command as an exception does, so that half-written files go."""
 
-    def stop(*_: object) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.signal(number, stop) for number in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +112,7 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("qdinfer", description=_DESCRIPTION, formatter_class=_Help)
+    parser = Parser("qdinfer", description=_DESCRIPTION, formatter_class=_Help)
     parser.add_argument("--version", action="version", version=f"qdinfer {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -157,7 +169,7 @@ Say what a student is: classes, encoder, circuit, readout, where it comes from.
 """
 _VERIFY = """\
 Recompute the student's golden cases stage by stage on this machine, and name the first stage that drifts.
-The exit code is 0 if all hold and 1 if not.
+The exit code is 0 if all hold and 1 if not. With --backend aer, circuit.qasm itself is run (needs the extra aer).
 
   qdinfer verify STUDENT
 """
@@ -167,6 +179,14 @@ Needs the extra: pip install "qdinfer[compile]"
 
   qdinfer compile STUDENT
 """
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line, and end with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help explains)\n")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -212,7 +232,8 @@ def _backend(arguments: argparse.Namespace) -> str | Backend:
 
 def _predict(arguments: argparse.Namespace) -> int:
     if bool(arguments.texts) == (arguments.input is not None):
-        raise InputError("found both or neither of TEXT and --input; expected one of them")
+        found = "both TEXT and --input" if arguments.texts else "neither TEXT nor --input"
+        raise InputError(f"found {found}; expected one of them")
     from .classifier import Classifier
 
     rows: Iterator[dict[str, Any]]
@@ -272,8 +293,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     columns = [arguments.text_column, arguments.label_column]
     rows = list(read_table(arguments.input, columns=columns, format=arguments.format))
     true = [row[arguments.label_column] for row in rows]
+    if not rows:
+        raise InputError(f"{arguments.input}: found no rows; expected labelled texts")
     classifier = Classifier.load(arguments.student, backend=backend, threads=arguments.threads)
-    check_labels(classifier.readout.labels, true)
+    check_labels(classifier.readout.labels, true, f"{arguments.input} row")
     predicted: list[str] = []
     name = ""
     with _progress(len(rows)) as bar:
@@ -325,6 +348,8 @@ def _compile(arguments: argparse.Namespace) -> int:
     from .artifact import Artifact
     from .compiler import compile_artifact
 
+    if arguments.output is not None and Path(arguments.output).exists():
+        raise InputError(f"--output {arguments.output}: found something there already; expected a new path")
     artifact = compile_artifact(Artifact.open(arguments.student))
     place = artifact.save(arguments.output or arguments.student, overwrite=arguments.output is None)
     spec = artifact.manifest.compiled

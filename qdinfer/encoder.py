@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import Artifact
+from .artifact import MANIFEST, Artifact
 from .errors import ArtifactError, InputError, TruncationWarning
 from .predictions import IntArray
 from .session import OnnxSession
@@ -52,7 +52,7 @@ class TextEncoder:
         self.num_angles = num_angles
         self.max_tokens = max_tokens
         self._pad_id = pad_id
-        self._tokenizer = _read_tokenizer(tokenizer, max_tokens)
+        self._tokenizer = _read_tokenizer(tokenizer, max_tokens, pad_id)
         self._session = OnnxSession("encoder.onnx", model, threads)
 
     @classmethod
@@ -192,13 +192,16 @@ def warn_truncated(cut: int, total: int, max_tokens: int, *, stacklevel: int) ->
         )
 
 
-def _read_tokenizer(data: bytes, max_tokens: int) -> tokenizers.Tokenizer:
+def _read_tokenizer(data: bytes, max_tokens: int, pad_id: int) -> tokenizers.Tokenizer:
     import tokenizers
 
     try:
         tokenizer = tokenizers.Tokenizer.from_str(data.decode())
     except Exception as error:  # tokenizers raises plain Exception
         raise ArtifactError("tokenizer.json", f"no tokenizer ({error})", "a Hugging Face tokenizers file") from error
+    if pad_id >= max(1, tokenizer.get_vocab_size(with_added_tokens=True)):
+        found = f"a pad_id of {pad_id}"
+        raise ArtifactError(MANIFEST, found, f"one of the {tokenizer.get_vocab_size()} token ids of tokenizer.json")
     special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if special >= max_tokens:  # tokenizers would then cut everything, or nothing at all
         found = f"{special} special tokens around each text"

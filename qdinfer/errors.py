@@ -21,6 +21,7 @@ libraries underneath arrive as one of these, with the original as ``__cause__``.
 from __future__ import annotations
 
 import importlib
+import operator
 from types import ModuleType
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "TeacherError",
     "TruncationWarning",
     "require",
+    "whole_number",
 ]
 
 
@@ -87,12 +89,17 @@ class MissingExtraError(QdinferError, ImportError):
     """An optional dependency is not installed; the message has the command that installs it.
 
     Attributes:
+        feature: what needs it.
         extra: the name of the extra, as in ``pip install "qdinfer[EXTRA]"``.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f'{feature} needs an optional part: pip install "qdinfer[{extra}]"')
+        super().__init__(feature, extra)
+        self.feature = feature
         self.extra = extra
+
+    def __str__(self) -> str:
+        return f'{self.feature} needs an optional part: pip install "qdinfer[{self.extra}]"'
 
 
 class TruncationWarning(UserWarning):
@@ -114,3 +121,14 @@ def require(module: str, *, feature: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature, extra) from error
+
+
+def whole_number(name: str, value: object, low: int, high: int) -> int:
+    """The value, if it is a whole number (of Python or numpy) from low to high.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= operator.index(value) <= high:
+        raise InputError(f"{name}: found {value!r}; expected a whole number from {low} to {high}")
+    return operator.index(value)

@@ -100,7 +100,7 @@ def evaluate_labels(labels: Sequence[str], true: Sequence[str], predicted: Seque
     return Evaluation(tuple(labels), confusion)
 
 
-def check_labels(labels: Sequence[str], true: Sequence[str]) -> None:
+def check_labels(labels: Sequence[str], true: Sequence[str], where: str = "label") -> None:
     """See that every true label is one of the classes, before the work of predicting.
 
     Raises:
@@ -109,7 +109,7 @@ def check_labels(labels: Sequence[str], true: Sequence[str]) -> None:
     known = set(labels)
     for number, label in enumerate(true, start=1):
         if label not in known:
-            raise InputError(f"label {number}: found {label!r}; expected one of {list(labels)}")
+            raise InputError(f"{where} {number}: found {label!r}; expected one of {list(labels)}")
 
 
 def wilson_interval(hits: int, total: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from .artifact import Artifact
 from .circuit import Circuit
 
-__all__ = ["describe", "draw"]
+__all__ = ["describe", "draw", "printable"]
 
 
 def describe(artifact: Artifact) -> str:
@@ -86,18 +86,18 @@ def _size(artifact: Artifact, name: str) -> str:
 
 
 def _section(title: str, rows: dict[str, str]) -> str:
-    rows = {_printable(name): value for name, value in rows.items()}
+    rows = {printable(name): value for name, value in rows.items()}
     width = max(map(len, rows)) + 2
     lines = [title]
     for name, value in rows.items():
         lines += textwrap.wrap(
-            _printable(value), 110, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2)
+            printable(value), 110, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2)
         ) or [f"  {name}"]
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
-    # A student may be a stranger's: what it says of itself must not drive the terminal.
+def printable(text: str) -> str:
+    """The text without what would drive a terminal: a student, or a file's name, may be a stranger's."""
     return "".join(
         letter if letter.isprintable() or letter in " \n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

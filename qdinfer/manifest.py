@@ -53,11 +53,13 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,9
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
 PauliZ = Annotated[str, StringConstraints(pattern=r"^[IZ]{1,256}$")]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 M = TypeVar("M", bound=BaseModel)
+Weights = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1), FailFast()]
 # A list stops at its first wrong entry: pydantic keeps about a kilobyte for each, and a file may have millions.
 Vector = Annotated[list[float], Field(min_length=1), FailFast()]
 Matrix = Annotated[list[Vector], FailFast()]
+Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], FailFast()]
 
 
 class _Model(BaseModel):
@@ -79,7 +81,9 @@ class EncoderSpec(_Model):
     """
 
     max_tokens: int = Field(ge=1, le=65536, description="Longer texts are cut to this many tokens.")
-    pad_id: int = Field(ge=0, description="Token id that fills the shorter rows of a batch, where the mask is 0.")
+    pad_id: int = Field(
+        ge=0, lt=2**31, description="Token id that fills the shorter rows of a batch, where the mask is 0."
+    )
 
 
 class CircuitSpec(_Model):
@@ -126,9 +130,13 @@ class CompiledSpec(_Model):
 class ReadoutSpec(_Model):
     """The linear layer: logits = (weights · expectations + bias) / temperature, then softmax."""
 
-    weights: Matrix = Field(min_length=2, description="(C, M): one row a label, one column an observable.")
-    bias: Vector = Field(description="(C,)")
-    temperature: float = Field(default=1.0, gt=0, description="Divides the logits; calibrates the probabilities.")
+    weights: Annotated[list[Weights], FailFast()] = Field(
+        min_length=2, description="(C, M): one row a label, one column an observable."
+    )
+    bias: Weights = Field(description="(C,)")
+    temperature: float = Field(
+        default=1.0, ge=1e-6, le=1e6, description="Divides the logits; calibrates the probabilities."
+    )
 
 
 class Provenance(_Model):
@@ -199,7 +207,7 @@ class Golden(_Model):
     """``golden.json``: a few texts and what each stage makes of them, for `qdinfer.verify`."""
 
     texts: Annotated[list[str], FailFast()] = Field(min_length=1)
-    token_ids: Annotated[list[Annotated[list[int], FailFast()]], FailFast()] = Field(
+    token_ids: Annotated[list[Tokens], FailFast()] = Field(
         description="(N, …): each text's tokens, truncated, not padded."
     )
     angles: Matrix = Field(description="(N, P): what the encoder gives, in radians.")

@@ -67,11 +67,17 @@ class Readout:
     def predict(self, expectations: Expectations) -> Predictions:
         """Probabilities and labels, with their errors from shot noise.
 
-        With Σ the covariance of the expectation values, the logits have the covariance Λ = W·Σ·Wᵀ/T². To first order
-        (the delta method), the probabilities p have J·Λ·Jᵀ with J = diag(p) − p·pᵀ, whose diagonal gives the standard
-        errors. The confidence is 1 − Σₖ Φ(−dₖ/σₖ) over the other classes k, where dₖ is the label's lead over k in
-        logits and σₖ² = Λ_ll + Λ_kk − 2·Λ_lk: exact (for normal errors) with two classes, and by the union bound a
-        lower bound with more. It is cut off at 0.
+        With Σ the covariance of the expectation values, the logits have the covariance Λ = W·Σ·Wᵀ/T². The standard
+        errors of the probabilities come from 2C points at ±√C times the columns of a square root of Λ around the
+        logits, whose probabilities' root mean squared distance from those reported is taken (the unscented transform,
+        Julier and Uhlmann 2004, doi:10.1109/JPROC.2003.823141). To first order that is the delta method; where the
+        softmax bends within the error, the delta method would fail.
+
+        The confidence is 1 − Σₖ Φ(−dₖ/σₖ) over the other classes k, where dₖ is the label's lead over k in logits and
+        σₖ² = Λ_ll + Λ_kk − 2·Λ_lk: exact (for normal errors) with two classes, and by the union bound a lower bound
+        with more. It is cut off at 0.
+
+        Both rest on errors that are close to normal, as they are from about 100 shots on.
 
         Args:
             expectations: (N, M) values with their covariance.
@@ -83,8 +89,7 @@ class Readout:
         if values.shape[1] != self.weights.shape[1]:
             raise InputError(f"readout: found {values.shape[1]} expectation values; expected {self.weights.shape[1]}")
         logits = self.logits(values)
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-math.inf))
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        probabilities = _softmax(logits)
         winners = logits.argmax(axis=1).astype(np.int64)
         if expectations.covariance is None:
             errors: FloatArray = np.zeros_like(probabilities)
@@ -92,16 +97,23 @@ class Readout:
         else:
             scaled = self.weights / self.temperature
             covariance = scaled @ expectations.covariance @ scaled.T
-            errors = _probability_errors(probabilities, covariance)
+            errors = _probability_errors(logits, probabilities, covariance)
             confidence = _confidence(logits, covariance, winners)
         return Predictions(self._classes, self._classes[winners], probabilities, errors, confidence, expectations)
 
 
-def _probability_errors(probabilities: FloatArray, covariance: FloatArray) -> FloatArray:
-    jacobian = np.eye(probabilities.shape[1]) * probabilities[:, :, None]
-    jacobian -= probabilities[:, :, None] * probabilities[:, None, :]
-    variance: FloatArray = np.einsum("nij,njk,nik->ni", jacobian, covariance, jacobian, optimize=True)
-    errors: FloatArray = np.sqrt(np.maximum(variance, 0.0))
+def _softmax(logits: FloatArray) -> FloatArray:
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-math.inf))
+    probabilities: FloatArray = weights / weights.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def _probability_errors(logits: FloatArray, probabilities: FloatArray, covariance: FloatArray) -> FloatArray:
+    values, vectors = np.linalg.eigh(covariance)  # not Cholesky: it may be singular
+    columns = vectors * np.sqrt(np.maximum(values, 0.0) * len(values.T))[:, None, :]
+    steps = np.concatenate([columns, -columns], axis=2).transpose(0, 2, 1)  # (N, 2C, C)
+    distances = _softmax(logits[:, None, :] + steps) - probabilities[:, None, :]
+    errors: FloatArray = np.sqrt(np.mean(distances**2, axis=1))
     return errors
 
 

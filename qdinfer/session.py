@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ArtifactError, BackendError, InputError
+from .errors import ArtifactError, BackendError, whole_number
 
 if TYPE_CHECKING:
     import onnxruntime
 
 __all__ = ["OnnxSession", "available_cpus"]
+
+
+_MOST_THREADS = 256  # onnxruntime starts as many as it is asked for, if it takes for ever
 
 
 def available_cpus() -> int:
@@ -43,11 +46,9 @@ class OnnxSession:
             ArtifactError: onnxruntime cannot load the model.
             InputError: threads is no positive number.
         """
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads: found {threads!r}; expected a positive whole number, or None for all")
         self._file = file
         self._model = model
-        self._threads = threads
+        self._threads = None if threads is None else whole_number("threads", threads, 1, _MOST_THREADS)
         self._open()
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -16,6 +16,7 @@ from .artifact import MANIFEST, Artifact
 from .backends import Backend, backend_for
 from .circuit import Circuit
 from .encoder import TextEncoder
+from .errors import InputError
 from .predictions import Expectations
 from .readout import Readout
 
@@ -81,6 +82,7 @@ def verify(student: str | os.PathLike[str] | Artifact, *, backend: str | Backend
     Raises:
         ArtifactError: it is not a sound student.
         BackendError: the backend cannot run it.
+        InputError: the backend has shots.
     """
     artifact = student if isinstance(student, Artifact) else Artifact.open(student)
     if backend is None:
@@ -93,6 +95,8 @@ def verify(student: str | os.PathLike[str] | Artifact, *, backend: str | Backend
     token_ids = encoder.token_ids(golden.texts)
     angles = encoder.encode_tokens(golden.token_ids)
     expectations = engine.expectations(circuit, np.array(golden.angles))
+    if expectations.shots.any():
+        raise InputError("verify: found a backend with shots; expected one that gives exact values")
     exact = Expectations(np.array(golden.expectations), np.zeros(len(golden.texts), np.int64), "golden")
     predictions = readout.predict(exact)
     limits = golden.tolerance

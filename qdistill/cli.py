@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdinfer import __version__
-from qdinfer.cli import add_debug, run_command
+from qdinfer.cli import Parser, add_debug, run_command
 from qdinfer.errors import InputError, require
 from qdinfer.manifest import Provenance
 from qdinfer.tabular import column, read_table
@@ -38,8 +38,8 @@ Make a student from parts that were trained elsewhere.
 
   --encoder   an ONNX graph: input_ids, attention_mask (N, T) int64 -> angles (N, P) float32, in radians
   --circuit   OpenQASM 3 with its data angles as `input float[64]`, or OpenQASM 2 with --data-gates
-  --readout   JSON: {"labels": [C], "weights": [C rows of M], "bias": [C]}; Z is measured on every qubit, so M is the
-              number of qubits, qubit 0 first
+  --readout   JSON: {"labels": [C], "weights": [C rows of M], "bias": [C]}, and if wanted "temperature" (1) and
+              "observables" ([M Pauli-Z strings, qubit 0 rightmost]; without them Z on each qubit, qubit 0 first)
 
   qdistill pack --output mine --tokenizer tokenizer.json --encoder encoder.onnx --circuit circuit.qasm \\
       --data-gates rx:0 rx:1 rx:2 --readout readout.json
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("qdistill", description=_DESCRIPTION, formatter_class=form)
+    parser = Parser("qdistill", description=_DESCRIPTION, formatter_class=form)
     parser.add_argument("--version", action="version", version=f"qdistill {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -68,7 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--ansatz", choices=["qdllm", "line"], default="qdllm", help="default: qdllm, as published")
     train.add_argument("--epochs", type=int, default=5, metavar="N", help="passes over the texts at most (default: 5)")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same student (default: 0)")
-    train.add_argument("--about-data", metavar="TEXT", help="what the data are (default: the file's name)")
     train.set_defaults(function=_train)
 
     pack = commands.add_parser("pack", help="parts to a student", description=_PACK, formatter_class=form)
@@ -90,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--overwrite", action="store_true", help="replace the student that is there")
         command.add_argument("--text-column", metavar="NAME", default="text", help="default: text")
         command.add_argument("--name", metavar="NAME", help="of the student (default: from --output)")
+        command.add_argument("--about-data", metavar="TEXT", help="what it was trained on, for its card")
         command.add_argument("--license", metavar="SPDX", help="of the student, for its card")
         add_debug(command)
     return parser
@@ -133,18 +133,21 @@ def _pack(arguments: argparse.Namespace) -> int:
     from .export import export, with_provenance
     from .pack import read_circuit, read_parts
 
+    circuit = read_circuit(
+        arguments.circuit, inputs=arguments.inputs, data_gates=arguments.data_gates, readout=arguments.readout
+    )
     parts = read_parts(
         name=_name(arguments),
         tokenizer=arguments.tokenizer,
         encoder=arguments.encoder,
-        circuit=read_circuit(arguments.circuit, inputs=arguments.inputs, data_gates=arguments.data_gates),
+        circuit=circuit,
         readout=arguments.readout,
         golden_texts=_golden_texts(arguments),
         max_tokens=arguments.max_tokens,
         pad_id=arguments.pad_id,
     )
     artifact, reason = export(parts)
-    provenance = Provenance(license=arguments.license, command=_command_line(arguments))
+    provenance = Provenance(data=arguments.about_data, license=arguments.license, command=_command_line(arguments))
     return _save(with_provenance(artifact, provenance), reason, arguments)
 
 

@@ -25,21 +25,24 @@ class _Readout(BaseModel):
     weights: list[list[float]] = Field(min_length=2)
     bias: list[float]
     temperature: float = 1.0
+    observables: list[str] | None = None
 
 
-def read_circuit(path: Path, *, inputs: Sequence[str], data_gates: Sequence[str]) -> Circuit:
+def read_circuit(path: Path, *, inputs: Sequence[str], data_gates: Sequence[str], readout: Path) -> Circuit:
     """Read OpenQASM 2 or 3 from a file.
 
     Args:
         path: the text.
         inputs: OpenQASM 3: names of the data angles in the encoder's order; empty for the order of declaration.
         data_gates: OpenQASM 2: the gate that each data angle drives, see `Circuit.from_qasm2`.
+        readout: JSON that may name the ``observables``; Z on each qubit where it does not.
 
     Raises:
         InputError: the options are the other version's, or the file is neither.
         CircuitError: it cannot be read.
         OSError: the file cannot be read.
     """
+    observables = _readout(readout).observables
     text = _text(path)
     version = re.match(r"(?:\s|//[^\n]*\n|/\*.*?\*/)*OPENQASM\s+([0-9]+)", text, re.DOTALL)
     if version is None or version[1] not in "23":
@@ -47,10 +50,10 @@ def read_circuit(path: Path, *, inputs: Sequence[str], data_gates: Sequence[str]
     if version[1] == "2":
         if inputs or not data_gates:
             raise InputError(f"{path}: found OpenQASM 2, which has no inputs; expected --data-gates and no --inputs")
-        return Circuit.from_qasm2(text, data_gates)
+        return Circuit.from_qasm2(text, data_gates, observables)
     if data_gates:
         raise InputError(f"{path}: found --data-gates with OpenQASM 3; expected its data angles as `input float[64]`")
-    return Circuit.from_qasm3(text, inputs or None)
+    return Circuit.from_qasm3(text, inputs or None, observables)
 
 
 def read_parts(
@@ -71,7 +74,8 @@ def read_parts(
         tokenizer: a Hugging Face ``tokenizer.json``.
         encoder: an ONNX graph, `input_ids` and `attention_mask` (N, T) int64 → `angles` (N, P) float32, radians.
         circuit: with the same P inputs, in the same order.
-        readout: JSON with ``labels`` (C), ``weights`` (C, M), ``bias`` (C) and, if it is not 1, ``temperature``.
+        readout: JSON with ``labels`` (C), ``weights`` (C, M), ``bias`` (C) and, if wanted, ``temperature`` (1)
+            and ``observables`` (M Pauli-Z strings; Z on each qubit).
         golden_texts: a few texts for the self-test.
         max_tokens: longer texts are cut.
         pad_id: token id where the mask is 0.

@@ -19,6 +19,7 @@ __all__ = ["MAX_GATES", "MAX_QUBITS", "QasmSummary", "audit_qasm"]
 
 MAX_QUBITS = 256
 MAX_GATES = 20_000
+_MAX_STATEMENT = 1000  # a recursive parser takes very long for 50 000 brackets
 
 # These meet statements in which every run of white space is one blank, so that none takes more than linear time.
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
@@ -159,6 +160,8 @@ def audit_qasm(file: str, data: bytes) -> QasmSummary:
 
 
 def _first_word(file: str, line: int, statement: str) -> str:
+    if len(statement) > _MAX_STATEMENT and not statement.startswith("gate "):
+        raise ArtifactError(file, f"a statement of {len(statement)} characters", f"at most {_MAX_STATEMENT}", line)
     word = _IDENTIFIER.match(statement)
     if not word or word[0] in _REFUSED or "@" in statement:
         raise ArtifactError(file, _quote(statement), "declarations, gate definitions and gate calls only", line)

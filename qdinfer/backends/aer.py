@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..circuit import BASIS, Circuit
-from ..errors import BackendError, InputError, require
+from ..errors import BackendError, InputError, require, whole_number
 from ..predictions import Expectations, FloatArray
 from .sampling import expectations_from_bits
 
@@ -49,16 +48,22 @@ class AerBackend:
             InputError: shots or seed out of range.
             MissingExtraError: qiskit-aer is not installed.
         """
-        if shots is not None and not 1 <= shots <= 2**24:
-            raise InputError(f"shots: found {shots}; expected 1 to {2**24}, or None for exact values")
-        if seed is not None and (shots is None or not 0 <= seed < 2**64):
-            raise InputError(f"seed: found {seed} with shots={shots}; expected 0 to 2**64 - 1, with shots")
-        require("qiskit_aer", feature="the aer backend", extra="aer")
-        self._shots = None if shots is None else operator.index(shots)
-        self._seed = None if seed is None else operator.index(seed)
+        if seed is not None and shots is None:
+            raise InputError(f"seed: found {seed!r} without shots; expected shots, or no seed for exact values")
+        self._shots = None if shots is None else whole_number("shots", shots, 1, 2**24)
+        self._seed = None if seed is None else whole_number("seed", seed, 0, 2**64 - 1)
+        noise = require("qiskit_aer.noise", feature="the aer backend", extra="aer")
+        if noise_model is not None and not isinstance(noise_model, noise.NoiseModel):
+            raise InputError(f"noise_model: found {type(noise_model).__name__}; expected an Aer NoiseModel")
         self._noise_model = noise_model
         self._prepared: dict[str, QuantumCircuit] = {}
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_prepared": {}, "_lock": None}  # a lock cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def expectations(self, circuit: Circuit, angles: FloatArray) -> Expectations:
         """See `Backend.expectations`."""

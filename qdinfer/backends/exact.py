@@ -6,7 +6,7 @@ import numpy as np
 
 from ..artifact import Artifact
 from ..circuit import Circuit
-from ..errors import BackendError
+from ..errors import ArtifactError, BackendError
 from ..predictions import Expectations, FloatArray
 from ..session import OnnxSession
 
@@ -60,4 +60,6 @@ class ExactBackend:
         values = np.empty((len(rows), len(circuit.observables)))
         for start in range(0, len(rows), BATCH):
             values[start : start + BATCH] = self._session.run({"angles": rows[start : start + BATCH]})
+        if not np.isfinite(values).all():
+            raise ArtifactError("compiled.onnx", "expectation values that are NaN or infinite", "finite ones")
         return Expectations(values, shots=np.zeros(len(rows), np.int64), backend="exact")

@@ -28,12 +28,15 @@ from qdinfer.manifest import (
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
-printable = st.characters(exclude_categories=("Cs",), exclude_characters=[chr(i) for i in (*range(32), 127)])
+printable = st.characters(exclude_categories=("Cs", "Cc"))
 labels = st.lists(st.text(printable, min_size=1, max_size=20), min_size=2, max_size=5, unique=True)
 identifiers = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
 file_names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(lambda n: n != "compiled.onnx")
 records = st.builds(FileRecord, size=st.integers(0, 2**62), sha256=hashes)
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+
+
+weights = st.floats(-1e6, 1e6)
 
 
 @st.composite
@@ -42,7 +45,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     qubits = draw(st.integers(1, 5))
     strings = st.text("IZ", min_size=qubits, max_size=qubits).filter(lambda s: "Z" in s)
     observables = draw(st.lists(strings, min_size=1, max_size=4, unique=True))
-    vector = st.lists(finite, min_size=len(observables), max_size=len(observables))
+    vector = st.lists(weights, min_size=len(observables), max_size=len(observables))
     files = draw(st.dictionaries(file_names, records, max_size=4))
     compiled = draw(
         st.none() | st.builds(CompiledSpec, circuit_sha256=hashes, max_error=st.floats(0, 1), checked=st.just(9))
@@ -53,14 +56,14 @@ def manifests(draw: st.DrawFn) -> Manifest:
         format=FORMAT,
         name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)),
         labels=classes,
-        encoder=EncoderSpec(max_tokens=draw(st.integers(1, 65536)), pad_id=draw(st.integers(0, 2**40))),
+        encoder=EncoderSpec(max_tokens=draw(st.integers(1, 65536)), pad_id=draw(st.integers(0, 2**31 - 1))),
         circuit=CircuitSpec(
             inputs=draw(st.lists(identifiers, min_size=1, max_size=5, unique=True)), observables=observables
         ),
         readout=ReadoutSpec(
             weights=draw(st.lists(vector, min_size=len(classes), max_size=len(classes))),
-            bias=draw(st.lists(finite, min_size=len(classes), max_size=len(classes))),
-            temperature=draw(st.floats(0, exclude_min=True, allow_infinity=False)),
+            bias=draw(st.lists(weights, min_size=len(classes), max_size=len(classes))),
+            temperature=draw(st.floats(1e-6, 1e6)),
         ),
         compiled=compiled,
         provenance=Provenance(

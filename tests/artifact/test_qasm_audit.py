@@ -121,7 +121,7 @@ def test_a_slash_slash_hides_the_opening_of_a_block() -> None:
 
 
 def test_a_long_statement_is_shortened() -> None:
-    error = refused(f"{HEAD}qubit q;\nreset {'q' * 1000};")
+    error = refused(f"{HEAD}qubit q;\nreset {'q' * 900};")
     assert len(error.found) < 70
     assert error.found.endswith("…'")
 

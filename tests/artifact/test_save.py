@@ -82,7 +82,7 @@ def test_nothing_is_replaced_unasked(student: Artifact, other: Artifact, tmp_pat
     place = student.save(tmp_path / name)
     with pytest.raises(InputError) as refused:
         other.save(place)
-    assert str(refused.value) == (f"{place}: found something there already; expected a new path, or overwrite=True")
+    assert str(refused.value) == (f"{place}: found something there already; expected a new path, or to overwrite it")
     assert Artifact.open(place).manifest.name == "tiny"
     other.save(place, overwrite=True)
     assert Artifact.open(place).manifest.name == "other"
@@ -300,3 +300,25 @@ def test_an_artifact_survives_pickling(student: Artifact) -> None:
     again = pickle.loads(pickle.dumps(student))
     assert again.sha256 == student.sha256
     assert dict(again.files) == dict(student.files)
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    with replacing(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with replacing(tmp_path / "pipe") as file:
+        file.write(b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert names(tmp_path) == ["link", "pipe", "there"]
+
+
+def test_a_folder_that_is_not_there_is_named(student: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"found no folder {tmp_path / 'no'}; expected an existing one"):
+        student.save(tmp_path / "no" / "student")

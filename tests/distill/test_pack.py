@@ -220,3 +220,13 @@ def test_existing_output_is_kept(files: Path, capsys: pytest.CaptureFixture[str]
     assert Artifact.open(files / "mine").sha256 == before
     assert pack(files, PENNYLANE, "--data-gates", "rx:0", "rx:1", "rx:2", "--overwrite") == 0
     assert Artifact.open(files / "mine").sha256 != before
+
+
+def test_readout_may_name_observables(files: Path) -> None:
+    layer = {"labels": ["a", "b"], "weights": [[1, -1], [-1, 1]], "bias": [0, 0], "observables": ["ZZI", "IZZ"]}
+    (files / "readout.json").write_text(json.dumps(layer))
+    assert pack(files, QASM3, "--about-data", "made up") == 0
+    artifact = Artifact.open(files / "mine")
+    assert artifact.manifest.circuit.observables == ["ZZI", "IZZ"]
+    assert artifact.manifest.provenance.data == "made up"
+    assert verify(artifact).ok

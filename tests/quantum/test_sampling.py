@@ -23,7 +23,8 @@ def brute_force(bits: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.nda
         total = shots + 2
         mean = signs.sum(axis=0) / total
         second = sum((np.outer(sign, sign) for sign in signs), 2 * np.eye(m)) / total
-        covariance[i] = (second - np.outer(mean, mean)) / (shots + 3)
+        off = values[i] - mean
+        covariance[i] = (second - np.outer(mean, mean)) / (shots + 3) + np.outer(off, off)
     return values, covariance
 
 
@@ -53,8 +54,9 @@ def test_brute_force(case: tuple[np.ndarray, np.ndarray]) -> None:
 def test_shots_that_all_agree_leave_an_error(bit: bool, shots: int) -> None:
     values, covariance = expectations_from_bits(np.full((1, shots, 2), bit), np.eye(2, dtype=bool))
     assert values.tolist() == [[1 - 2 * bit] * 2]
-    # The Beta(S + 1, 1) posterior on [0, 1], scaled by two.
-    expected = 2 * np.sqrt((shots + 1) / ((shots + 2) ** 2 * (shots + 3)))
+    # The Beta(S + 1, 1) posterior on [0, 1], scaled by two: its variance, and its mean's distance from ±1.
+    variance, distance = (shots + 1) / ((shots + 2) ** 2 * (shots + 3)), 1 / (shots + 2)
+    expected = 2 * np.sqrt(variance + distance**2)
     np.testing.assert_allclose(np.sqrt(np.diagonal(covariance[0])), expected, rtol=1e-9)
 
 

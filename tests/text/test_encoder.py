@@ -331,7 +331,7 @@ def test_what_is_no_model_is_refused() -> None:
 def test_a_number_of_threads_that_makes_no_sense_is_refused(threads: Any) -> None:
     with pytest.raises(InputError) as caught:
         encoder(threads=threads)
-    assert str(caught.value) == f"threads: found {threads!r}; expected a positive whole number, or None for all"
+    assert str(caught.value) == f"threads: found {threads!r}; expected a whole number from 1 to 256"
 
 
 @pytest.mark.parametrize("threads", [1, 3, None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import qdinfer
+from qdinfer import MissingExtraError
 
 PUBLIC = [
     "AerBackend",
@@ -229,3 +231,8 @@ def test_training_names_its_install_too(tmp_path: Path) -> None:
     printed = python(code, str(tmp_path / "new"), blocked=("tensorcircuit", "jax", "optax"))
     message = 'qdistill: error: qdistill train needs an optional part: pip install "qdinfer[distill]"'
     assert printed == f"{message}\n1"
+
+
+def test_a_missing_extra_survives_pickling() -> None:
+    again = pickle.loads(pickle.dumps(MissingExtraError("this", "aer")))
+    assert (str(again), again.extra) == ('this needs an optional part: pip install "qdinfer[aer]"', "aer")

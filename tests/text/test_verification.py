@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from students import WORDS, encoder_onnx, parts, tiny, tokenizer_json
 
-from qdinfer import Artifact, Expectations, Golden, verify
+from qdinfer import AerBackend, Artifact, Expectations, Golden, InputError, verify
 from qdinfer.verification import Stage, Verification
 from qdistill.export import export
 
@@ -163,3 +163,8 @@ def test_no_number_is_no_agreement() -> None:
     assert drifting(report) == ["circuit"]
     assert report.backend == "broken"
     assert not Stage("circuit", "circuit.qasm", float("nan"), 1e9).ok
+
+
+def test_a_backend_with_shots_cannot_verify(student: Artifact) -> None:
+    with pytest.raises(InputError, match="found a backend with shots; expected one that gives exact values"):
+        verify(student, backend=AerBackend(100))
