@@ -29,7 +29,8 @@ def main() -> None:
     texts = column(read_table(arguments.texts, columns=["text"]), "text")
     exact = classifier.classify(texts)
     print(f"{len(texts)} texts         expectation values      probabilities          labels")
-    print(f"{'shots':>8} {'sd of z':>14} {'in ±1.96':>9} {'sd of z':>12} {'in ±1.96':>9} {'confidence':>13} {'stand':>7}")
+    heads = ("sd of z", "in ±1.96", "sd of z", "in ±1.96", "confidence", "stand")
+    print(f"{'shots':>8} {heads[0]:>14} {heads[1]:>9} {heads[2]:>12} {heads[3]:>9} {heads[4]:>13} {heads[5]:>7}")
     for shots in arguments.shots:
         found = classifier.classify(texts, backend=AerBackend(shots, seed=arguments.seed))
         values = found.expectations.values - exact.expectations.values
