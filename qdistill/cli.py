@@ -15,6 +15,8 @@ from qdinfer.errors import InputError, require
 from qdinfer.manifest import Provenance
 from qdinfer.tabular import column, read_table
 
+from .teachers.command import add_label_command
+
 if TYPE_CHECKING:
     from qdinfer.artifact import Artifact
 
@@ -24,6 +26,7 @@ _DESCRIPTION = """\
 Make quantum students for `qdinfer` to run. Needs the extra: pip install "qdinfer[distill]"
 
   qdistill train train.csv --test test.csv --output topic
+  qdistill label texts.csv --teacher probe --model smol.gguf --labelled few.csv --output teacher.jsonl
   qdistill pack --output mine --tokenizer tokenizer.json --encoder encoder.onnx --circuit circuit.qasm \\
       --readout readout.json
 """
@@ -82,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--max-tokens", type=int, default=128, metavar="N", help="longer texts are cut (default: 128)")
     pack.add_argument("--pad-id", type=int, default=0, metavar="N", help="token id of padding (default: 0)")
     pack.set_defaults(function=_pack)
+
+    add_label_command(commands)
 
     for command in (train, pack):
         command.add_argument("--golden", metavar="FILE", help="csv or jsonl of a few texts for the self-test")
