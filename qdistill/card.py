@@ -5,13 +5,18 @@ from __future__ import annotations
 from qdinfer.circuit import Circuit
 from qdinfer.manifest import Manifest
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "show_number"]
 
 _LIMITS = """\
 - It knows its classes and nothing else: any text gets one of the labels above.
 - A circuit of this size has not been seen to beat a classical layer of the same width. What decides the accuracy is the
   encoder; the circuit stands in for a small dense layer, and can run on quantum hardware.
 - Probabilities are as sure as training made them; they were not calibrated."""
+
+
+def show_number(value: float) -> str:
+    """A measured number for people: counts whole, all else with four digits."""
+    return str(int(value)) if value.is_integer() else f"{value:.4g}"
 
 
 def model_card(manifest: Manifest, circuit: Circuit) -> str:
@@ -23,7 +28,7 @@ def model_card(manifest: Manifest, circuit: Circuit) -> str:
         if compiled
         else 'not compiled: run it with `backend="aer"`'
     )
-    metrics = "".join(f"| {name} | {value:.4g} |\n" for name, value in provenance.metrics.items())
+    metrics = "".join(f"| {name} | {show_number(value)} |\n" for name, value in provenance.metrics.items())
     settings = "".join(f"| {name} | {value} |\n" for name, value in provenance.settings.items())
     return f"""\
 # {manifest.name}

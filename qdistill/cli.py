@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qdinfer import __version__
 from qdinfer.cli import Parser, add_debug, run_command
@@ -31,10 +31,11 @@ Make quantum students for `qdinfer` to run. Needs the extra: pip install "qdinfe
       --readout readout.json
 """
 _TRAIN = """\
-Train a student on labelled texts, and export and compile it.
+Train a student on labelled texts, and on what a teacher said of them and of others; export and compile it.
 
   qdistill train train.csv --test test.csv --output topic
-  qdistill train train.csv --output small --ansatz line --epochs 3 --seed 1
+  qdistill train train.csv --output sharp --encoder contextual --transformer all-MiniLM-L6-v2
+  qdistill train few.csv --unlabelled more.csv --teacher teacher.jsonl --output distilled
 """
 _PACK = """\
 Make a student from parts that were trained elsewhere.
@@ -67,9 +68,23 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("data", metavar="DATA", help="csv or jsonl of labelled texts")
     train.add_argument("--test", metavar="FILE", help="labelled texts to measure the student on, for its card")
     train.add_argument("--label-column", metavar="NAME", default="label", help="default: label")
-    train.add_argument("--encoder", choices=["folded"], default="folded", help="default: folded")
-    train.add_argument("--ansatz", choices=["qdllm", "line"], default="qdllm", help="default: qdllm, as published")
-    train.add_argument("--epochs", type=int, default=5, metavar="N", help="passes over the texts at most (default: 5)")
+    train.add_argument(
+        "--encoder",
+        choices=["folded", "frozen", "contextual", "paper"],
+        default="folded",
+        help="a bag of words; a frozen or a fine-tuned transformer; QD-LLM to the letter (default: folded)",
+    )
+    train.add_argument("--transformer", metavar="PATH", help="folder of a BERT-like model, for all encoders but folded")
+    train.add_argument("--layers", type=int, metavar="N", help="of the transformer that are kept, from the first")
+    train.add_argument("--bigrams", type=int, metavar="N", help="folded: N rows for hashed pairs of words")
+    train.add_argument("--ansatz", choices=["qdllm", "line"], help="qdllm is as published (default: the encoder's)")
+    train.add_argument("--epochs", type=int, metavar="N", help="passes over the texts at most (default: the encoder's)")
+    train.add_argument("--batch-size", type=int, metavar="N", help="texts a step (default: the encoder's)")
+    train.add_argument("--teacher", metavar="FILE", type=Path, help="what `qdistill label` wrote, to learn from too")
+    train.add_argument("--unlabelled", metavar="FILE", help="texts that only the teacher tells of")
+    train.add_argument("--alpha", type=float, metavar="A", help="the teacher's share of the loss (default: 0.5)")
+    train.add_argument("--temperature", type=float, metavar="T", help="softens teacher and student (default: 2)")
+    train.add_argument("--js", action="store_true", help="add the Jensen-Shannon term of the QD-LLM paper")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same student (default: 0)")
     train.set_defaults(function=_train)
 
@@ -104,12 +119,11 @@ def _train(arguments: argparse.Namespace) -> int:
     _check_output(arguments)
     for module in ("tensorcircuit", "optax"):
         require(module, feature="qdistill train", extra="distill")
+    from .config import make_config
     from .recipe import Labelled, train_student
-    from .train import TrainConfig
+    from .teachers import TeacherLabels
 
-    config = TrainConfig(
-        encoder=arguments.encoder, ansatz=arguments.ansatz, epochs=arguments.epochs, seed=arguments.seed
-    )
+    config = make_config(arguments.encoder, **_settings(arguments))
     provenance = Provenance(
         data=arguments.about_data or Path(arguments.data).name,
         license=arguments.license,
@@ -125,6 +139,8 @@ def _train(arguments: argparse.Namespace) -> int:
         read(arguments.data),
         config,
         test=read(arguments.test) if arguments.test else None,
+        unlabelled=_texts(arguments.unlabelled, arguments) if arguments.unlabelled else (),
+        teacher=TeacherLabels.load(arguments.teacher) if arguments.teacher else None,
         golden_texts=_golden_texts(arguments),
         provenance=provenance,
     )
@@ -165,17 +181,28 @@ def _check_output(arguments: argparse.Namespace) -> None:
         raise InputError(f"--output {output}: found something there already; expected a new path, or --overwrite")
 
 
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The training settings that were given; all others are the encoder's own."""
+    names = ("ansatz", "epochs", "batch_size", "alpha", "temperature", "seed")
+    inner = {"path": arguments.transformer, "layers": arguments.layers, "bigrams": arguments.bigrams}
+    given = {name: getattr(arguments, name) for name in names} | {f"encoder_{k}": v for k, v in inner.items()}
+    return {name: value for name, value in given.items() if value is not None} | ({"js": True} if arguments.js else {})
+
+
+def _texts(name: str, arguments: argparse.Namespace) -> list[str]:
+    return column(read_table(name, columns=[arguments.text_column]), arguments.text_column)
+
+
 def _golden_texts(arguments: argparse.Namespace) -> list[str]:
     from .export import GOLDEN_TEXTS
 
-    if arguments.golden is None:
-        return list(GOLDEN_TEXTS)
-    return column(read_table(arguments.golden, columns=[arguments.text_column]), arguments.text_column)
+    return list(GOLDEN_TEXTS) if arguments.golden is None else _texts(arguments.golden, arguments)
 
 
 def _command_line(arguments: argparse.Namespace) -> str:
     """The command as it was given, with file names in place of paths, which mean nothing elsewhere."""
-    options = ("data", "test", "golden", "output", "tokenizer", "encoder", "circuit", "readout")
+    options = ["data", "test", "golden", "output", "teacher", "unlabelled", "transformer"]
+    options += ["tokenizer", "encoder", "circuit", "readout"]
     paths = {str(value) for name in options if (value := getattr(arguments, name, None)) is not None}
 
     def shorten(word: str) -> str:
@@ -193,9 +220,11 @@ def _name(arguments: argparse.Namespace) -> str:
 
 
 def _save(artifact: Artifact, reason: str | None, arguments: argparse.Namespace) -> int:
+    from .card import show_number
+
     place = artifact.save(arguments.output, overwrite=arguments.overwrite)
     if reason is not None:
         print(f"qdistill: note: not compiled for the exact engine: {reason}", file=sys.stderr)
-    numbers = "".join(f", {name} {value:.4g}" for name, value in artifact.manifest.provenance.metrics.items())
+    numbers = "".join(f", {name} {show_number(value)}" for name, value in artifact.manifest.provenance.metrics.items())
     print(f"{place}: {artifact.size / 1e6:.2f} MB{numbers}")
     return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from qdinfer.artifact import Artifact
@@ -15,9 +15,10 @@ from qdinfer.errors import InputError
 from qdinfer.evaluation import Evaluation, evaluate_labels
 from qdinfer.manifest import Label, Name, Provenance
 
-from .encoders import pad_id
+from .config import TrainConfig
 from .export import Parts, export, with_provenance
-from .train import TrainConfig, TrainedStudent, train
+from .teachers import TeacherLabels
+from .train import TrainedStudent, train
 
 __all__ = ["Labelled", "train_student"]
 
@@ -35,6 +36,8 @@ def train_student(
     config: TrainConfig,
     *,
     test: Labelled | None,
+    unlabelled: Sequence[str] = (),
+    teacher: TeacherLabels | None = None,
     golden_texts: Sequence[str],
     provenance: Provenance,
 ) -> tuple[Artifact, str | None]:
@@ -45,6 +48,8 @@ def train_student(
         data: the training texts; a dev split is taken from them.
         config: the training settings.
         test: texts that it is measured on, as it was exported; None for none.
+        unlabelled: texts that only the teacher tells of.
+        teacher: what one said of all training texts; None to learn from labels alone.
         golden_texts: for the self-test.
         provenance: settings and metrics are added.
 
@@ -58,9 +63,15 @@ def train_student(
     unknown = sorted(set(test.labels) - set(data.labels)) if test else []
     if unknown:
         raise InputError(f"test texts: found the label {unknown[0]!r}; expected one of {sorted(set(data.labels))}")
-    student = train(data.texts, data.labels, config)
+    student = train(data.texts, data.labels, config, unlabelled=unlabelled, teacher=teacher)
     artifact, reason = export(_parts(name, student, golden_texts))
-    metrics = {"dev_accuracy": student.dev_accuracy, "training_texts": float(len(data.texts))}
+    metrics = {
+        "dev_accuracy": student.dev_accuracy,
+        "training_texts": float(len(data.texts)),
+        "trained_parameters": float(student.num_parameters),
+    }
+    if teacher is not None:
+        metrics["unlabelled_texts"] = float(len(unlabelled))
     if test is not None:
         evaluation = _measure(artifact, test)
         low, high = evaluation.interval
@@ -71,7 +82,7 @@ def train_student(
             "test_macro_f1": evaluation.macro_f1,
             "test_texts": float(evaluation.texts),
         }
-    measured = provenance.model_copy(update={"metrics": metrics, "settings": dataclasses.asdict(config)})
+    measured = provenance.model_copy(update={"metrics": metrics, "settings": config.flat()})
     return with_provenance(artifact, measured), reason
 
 
@@ -88,18 +99,20 @@ def _check_names(name: str, labels: Sequence[str]) -> None:
 
 def _parts(name: str, student: TrainedStudent, golden_texts: Sequence[str]) -> Parts:
     ansatz = student.ansatz
-    circuit = Circuit.from_qiskit(ansatz.to_qiskit(student.circuit_parameters), ansatz.inputs, ansatz.observables)
+    circuit = Circuit.from_qiskit(
+        ansatz.to_qiskit(np.asarray(student.head.circuit, np.float64)), ansatz.inputs, ansatz.observables
+    )
     tokenizer = student.encoder.tokenizer
     return Parts(
         name=name,
         labels=student.labels,
         tokenizer=tokenizer.to_str().encode(),
-        encoder=student.encoder.to_onnx(student.encoder_params),
-        max_tokens=student.config.max_tokens,
-        pad_id=pad_id(tokenizer),
+        encoder=student.encoder.to_onnx(),
+        max_tokens=student.encoder.max_tokens,
+        pad_id=student.encoder.pad_id,
         circuit=circuit,
-        weights=student.weights,
-        bias=student.bias,
+        weights=np.asarray(student.head.weights, np.float64),
+        bias=np.asarray(student.head.bias, np.float64),
         golden_texts=golden_texts,
     )
 

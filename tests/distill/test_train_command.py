@@ -31,7 +31,7 @@ def table(path: Path, rows: int, seed: int) -> Path:
 def test_train_gives_a_verified_student_and_the_same_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train, test = table(tmp_path / "train.csv", 200, 0), table(tmp_path / "test.csv", 60, 1)
     for name in ("one", "two.zip"):
-        options = ["--ansatz", "line", "--epochs", "3", "--name", "shore", "--output", str(tmp_path / name)]
+        options = ["--ansatz", "line", "--batch-size", "16", "--name", "shore", "--output", str(tmp_path / name)]
         assert main(["train", str(train), "--test", str(test), *options]) == 0
     assert "one: 0.1" in capsys.readouterr().out
     one, two = Artifact.open(tmp_path / "one"), Artifact.open(tmp_path / "two.zip")
@@ -58,7 +58,7 @@ def test_train_gives_a_verified_student_and_the_same_again(tmp_path: Path, capsy
         ("a,sea\nb,sea\n", [], "expected at least two different ones"),
         ("a,sea\nb,sea\nc,wood\n", [], "only one text has the label 'wood'"),
         ("a,sea\nb,\n", [], "label: found ''"),
-        ("a,sea\nb,wood\n" * 4, ["--epochs", "0"], "epochs is 0"),
+        ("a,sea\nb,wood\n" * 4, ["--epochs", "0"], "setting epochs: found 0"),
         ("a,sea\nb,wood\n" * 4, ["--name", "no/name"], "name"),
         ("a,sea\nb,wood\n" * 4, ["--label-column", "class"], "expected 'class'"),
     ],

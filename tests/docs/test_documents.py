@@ -15,7 +15,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = ("make ", "pip install", "qdistill train topic_train.csv", "qdinfer evaluate")
+ELSEWHERE = (
+    "make ",
+    "pip install",
+    "qdistill train topic_train.csv",
+    "qdistill label topic_train.csv",
+    "qdinfer evaluate",
+)
 """Commands that other tests run, or that need data which are not in the repository."""
 
 

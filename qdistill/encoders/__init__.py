@@ -1,0 +1,1 @@
+"""Text encoders: what they learn, and the same function as an ONNX graph."""
