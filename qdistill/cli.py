@@ -183,6 +183,12 @@ def _check_output(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The training settings that were given; all others are the encoder's own."""
+    folded = arguments.encoder == "folded"
+    if not folded and arguments.transformer is None:
+        raise InputError(f"--encoder {arguments.encoder}: found no --transformer; expected a BERT-like model's folder")
+    for name in ("transformer", "layers") if folded else ("bigrams",):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--encoder {arguments.encoder}: found --{name}, which it does not have; expected none")
     names = ("ansatz", "epochs", "batch_size", "alpha", "temperature", "seed")
     inner = {"path": arguments.transformer, "layers": arguments.layers, "bigrams": arguments.bigrams}
     given = {name: getattr(arguments, name) for name in names} | {f"encoder_{k}": v for k, v in inner.items()}

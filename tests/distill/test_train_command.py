@@ -60,6 +60,11 @@ def test_train_gives_a_verified_student_and_the_same_again(tmp_path: Path, capsy
         ("a,sea\nb,\n", [], "label: found ''"),
         ("a,sea\nb,wood\n" * 4, ["--epochs", "0"], "setting epochs: found 0"),
         ("a,sea\nb,wood\n" * 4, ["--name", "no/name"], "name"),
+        ("a,sea\nb,wood\n" * 4, ["--encoder", "paper"], "--encoder paper: found no --transformer"),
+        ("a,sea\nb,wood\n" * 4, ["--layers", "2"], "--encoder folded: found --layers, which it does not have"),
+        ("a,sea\nb,wood\n" * 4, ["--alpha", "2"], "setting alpha: found 2.0"),
+        ("a,sea\nb,wood\n" * 4, ["--teacher", "none.jsonl"], "none.jsonl: No such file"),
+        ("a,sea\nb,wood\n" * 4, ["--unlabelled", "train.csv"], "train.csv"),
         ("a,sea\nb,wood\n" * 4, ["--label-column", "class"], "expected 'class'"),
     ],
 )
