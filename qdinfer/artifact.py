@@ -30,7 +30,7 @@ from .audit.qasm import audit_qasm
 from .errors import ArtifactError, InputError
 from .manifest import FileRecord, Golden, Manifest, circuit_sha256, parse_golden, parse_manifest
 
-__all__ = ["Artifact"]
+__all__ = ["Artifact", "check_destination"]
 
 MANIFEST = "student.json"
 REQUIRED = ("tokenizer.json", "encoder.onnx", "circuit.qasm", "golden.json", "README.md")
@@ -145,14 +145,10 @@ class Artifact:
 
         Raises:
             InputError: there is something already, and it may not be replaced.
+            FileNotFoundError: there is no folder for it.
         """
         place = Path(path)
-        if not place.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{place}: found no folder {place.absolute().parent}; expected an existing one")
-        if place.exists() or place.is_symlink():
-            if not overwrite:
-                raise InputError(f"{place}: found something there already; expected a new path, or to overwrite it")
-            _check_replaceable(place)
+        check_destination(place, overwrite=overwrite)
         content = {MANIFEST: self.manifest.to_json(), **self.files}
         if _is_zip(place):
             _save_zip(place, content)
@@ -311,6 +307,21 @@ def _sha256(data: bytes) -> str:
 
 def _is_zip(place: Path) -> bool:
     return place.suffix.lower() == ".zip"
+
+
+def check_destination(place: Path, *, overwrite: bool) -> None:
+    """Find out whether a student may be saved there, which a caller may want to know before its work.
+
+    Raises:
+        InputError: there is something already, and it may not be replaced.
+        FileNotFoundError: there is no folder for it.
+    """
+    if not place.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{place}: found no folder {place.absolute().parent}; expected an existing one")
+    if place.exists() or place.is_symlink():
+        if not overwrite:
+            raise InputError(f"{place}: found something there already; expected a new path, or to overwrite it")
+        _check_replaceable(place)
 
 
 def _check_replaceable(place: Path) -> None:

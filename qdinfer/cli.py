@@ -345,13 +345,14 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _compile(arguments: argparse.Namespace) -> int:
-    from .artifact import Artifact
+    from .artifact import Artifact, check_destination
     from .compiler import compile_artifact
 
-    if arguments.output is not None and Path(arguments.output).exists():
-        raise InputError(f"--output {arguments.output}: found something there already; expected a new path")
-    artifact = compile_artifact(Artifact.open(arguments.student))
-    place = artifact.save(arguments.output or arguments.student, overwrite=arguments.output is None)
+    place = Path(arguments.output or arguments.student)
+    opened = Artifact.open(arguments.student)
+    check_destination(place, overwrite=arguments.output is None)
+    artifact = compile_artifact(opened)
+    artifact.save(place, overwrite=arguments.output is None)
     spec = artifact.manifest.compiled
     size = len(artifact.files["compiled.onnx"]) / 1e6
     if spec is not None:

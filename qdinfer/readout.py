@@ -11,7 +11,7 @@ from .artifact import Artifact
 from .errors import InputError
 from .predictions import Expectations, FloatArray, IntArray, Predictions
 
-__all__ = ["Readout"]
+__all__ = ["Readout", "softmax"]
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
 
@@ -89,7 +89,7 @@ class Readout:
         if values.shape[1] != self.weights.shape[1]:
             raise InputError(f"readout: found {values.shape[1]} expectation values; expected {self.weights.shape[1]}")
         logits = self.logits(values)
-        probabilities = _softmax(logits)
+        probabilities = softmax(logits)
         winners = logits.argmax(axis=1).astype(np.int64)
         if expectations.covariance is None:
             errors: FloatArray = np.zeros_like(probabilities)
@@ -102,7 +102,8 @@ class Readout:
         return Predictions(self._classes, self._classes[winners], probabilities, errors, confidence, expectations)
 
 
-def _softmax(logits: FloatArray) -> FloatArray:
+def softmax(logits: FloatArray) -> FloatArray:
+    """(…, C) → (…, C), non-negative, with the sum 1 along the last axis."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-math.inf))
     probabilities: FloatArray = weights / weights.sum(axis=-1, keepdims=True)
     return probabilities
@@ -110,9 +111,9 @@ def _softmax(logits: FloatArray) -> FloatArray:
 
 def _probability_errors(logits: FloatArray, probabilities: FloatArray, covariance: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(covariance)  # not Cholesky: it may be singular
-    columns = vectors * np.sqrt(np.maximum(values, 0.0) * len(values.T))[:, None, :]
+    columns = vectors * np.sqrt(np.maximum(values, 0.0) * values.shape[1])[:, None, :]
     steps = np.concatenate([columns, -columns], axis=2).transpose(0, 2, 1)  # (N, 2C, C)
-    distances = _softmax(logits[:, None, :] + steps) - probabilities[:, None, :]
+    distances = softmax(logits[:, None, :] + steps) - probabilities[:, None, :]
     errors: FloatArray = np.sqrt(np.mean(distances**2, axis=1))
     return errors
 

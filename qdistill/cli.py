@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdinfer import __version__
+from qdinfer.artifact import check_destination
 from qdinfer.cli import Parser, add_debug, run_command
 from qdinfer.errors import InputError, require
 from qdinfer.manifest import Provenance
 from qdinfer.tabular import column, read_table
 
+from .config import ENCODERS
 from .teachers.command import add_label_command
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--label-column", metavar="NAME", default="label", help="default: label")
     train.add_argument(
         "--encoder",
-        choices=["folded", "frozen", "contextual", "paper"],
+        choices=[*ENCODERS],
         default="folded",
         help="a bag of words; a frozen or a fine-tuned transformer; QD-LLM to the letter (default: folded)",
     )
@@ -152,17 +154,16 @@ def _pack(arguments: argparse.Namespace) -> int:
     for module in ("qiskit", "onnx"):
         require(module, feature="qdistill pack", extra="distill")
     from .export import export, with_provenance
-    from .pack import read_circuit, read_parts
+    from .pack import read_parts
 
-    circuit = read_circuit(
-        arguments.circuit, inputs=arguments.inputs, data_gates=arguments.data_gates, readout=arguments.readout
-    )
     parts = read_parts(
         name=_name(arguments),
         tokenizer=arguments.tokenizer,
         encoder=arguments.encoder,
-        circuit=circuit,
+        circuit=arguments.circuit,
         readout=arguments.readout,
+        inputs=arguments.inputs,
+        data_gates=arguments.data_gates,
         golden_texts=_golden_texts(arguments),
         max_tokens=arguments.max_tokens,
         pad_id=arguments.pad_id,
@@ -179,6 +180,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
         raise InputError(f"--output {output}: found no folder {output.absolute().parent}; expected an existing one")
     if output.exists() and not arguments.overwrite:
         raise InputError(f"--output {output}: found something there already; expected a new path, or --overwrite")
+    check_destination(output, overwrite=arguments.overwrite)
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -28,21 +28,22 @@ class _Readout(BaseModel):
     observables: list[str] | None = None
 
 
-def read_circuit(path: Path, *, inputs: Sequence[str], data_gates: Sequence[str], readout: Path) -> Circuit:
+def read_circuit(
+    path: Path, *, inputs: Sequence[str], data_gates: Sequence[str], observables: Sequence[str] | None
+) -> Circuit:
     """Read OpenQASM 2 or 3 from a file.
 
     Args:
         path: the text.
         inputs: OpenQASM 3: names of the data angles in the encoder's order; empty for the order of declaration.
         data_gates: OpenQASM 2: the gate that each data angle drives, see `Circuit.from_qasm2`.
-        readout: JSON that may name the ``observables``; Z on each qubit where it does not.
+        observables: Pauli-Z strings; None for Z on each qubit, qubit 0 first.
 
     Raises:
         InputError: the options are the other version's, or the file is neither.
         CircuitError: it cannot be read.
         OSError: the file cannot be read.
     """
-    observables = _readout(readout).observables
     text = _text(path)
     version = re.match(r"(?:\s|//[^\n]*\n|/\*.*?\*/)*OPENQASM\s+([0-9]+)", text, re.DOTALL)
     if version is None or version[1] not in "23":
@@ -61,8 +62,10 @@ def read_parts(
     name: str,
     tokenizer: Path,
     encoder: Path,
-    circuit: Circuit,
+    circuit: Path,
     readout: Path,
+    inputs: Sequence[str],
+    data_gates: Sequence[str],
     golden_texts: Sequence[str],
     max_tokens: int,
     pad_id: int,
@@ -73,23 +76,27 @@ def read_parts(
         name: short, fit for a file name.
         tokenizer: a Hugging Face ``tokenizer.json``.
         encoder: an ONNX graph, `input_ids` and `attention_mask` (N, T) int64 → `angles` (N, P) float32, radians.
-        circuit: with the same P inputs, in the same order.
+        circuit: OpenQASM 2 or 3 with the same P data angles, see `read_circuit`.
         readout: JSON with ``labels`` (C), ``weights`` (C, M), ``bias`` (C) and, if wanted, ``temperature`` (1)
             and ``observables`` (M Pauli-Z strings; Z on each qubit).
+        inputs: see `read_circuit`.
+        data_gates: see `read_circuit`.
         golden_texts: a few texts for the self-test.
         max_tokens: longer texts are cut.
         pad_id: token id where the mask is 0.
 
     Raises:
         InputError: the readout is not of that form, or does not fit the circuit.
+        CircuitError: the circuit cannot be read.
         OSError: a file cannot be read.
     """
     layer = _readout(readout)
+    read = read_circuit(circuit, inputs=inputs, data_gates=data_gates, observables=layer.observables)
     shapes = {len(row) for row in layer.weights}
-    if shapes != {len(circuit.observables)} or not len(layer.weights) == len(layer.bias) == len(layer.labels):
+    if shapes != {len(read.observables)} or not len(layer.weights) == len(layer.bias) == len(layer.labels):
         raise InputError(
             f"{readout}: found {len(layer.weights)} rows of {sorted(shapes)} weights, {len(layer.bias)} biases and "
-            f"{len(layer.labels)} labels; expected as many of each, and {len(circuit.observables)} weights a row"
+            f"{len(layer.labels)} labels; expected as many of each, and {len(read.observables)} weights a row"
         )
     return Parts(
         name=name,
@@ -98,7 +105,7 @@ def read_parts(
         encoder=encoder.read_bytes(),
         max_tokens=max_tokens,
         pad_id=pad_id,
-        circuit=circuit,
+        circuit=read,
         weights=np.array(layer.weights),
         bias=np.array(layer.bias),
         golden_texts=golden_texts,
@@ -107,8 +114,9 @@ def read_parts(
 
 
 def _readout(path: Path) -> _Readout:
+    text = _text(path)
     try:
-        content: Any = json.loads(_text(path))
+        content: Any = json.loads(text)
         return _Readout.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -15,11 +15,11 @@ import numpy as np
 from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError, TeacherError
 from qdinfer.predictions import FloatArray
+from qdinfer.readout import softmax
 
 from .base import Identity
 from .prompt import CONTENT_FREE, TEMPLATE, checked_template, checked_words, fill
 from .transport import JsonClient, Retries
-from .zero_shot import softmax
 
 __all__ = ["Endpoint"]
 

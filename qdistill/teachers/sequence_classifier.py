@@ -10,11 +10,11 @@ import numpy as np
 from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
 from qdinfer.predictions import FloatArray
+from qdinfer.readout import softmax
 
 from .base import Identity, checked_labels
 from .batching import checked_batch_size, encode, padded_batches, running
 from .loading import Loaded, load
-from .zero_shot import softmax
 
 __all__ = ["SequenceClassifier"]
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from qdinfer.encoder import checked_texts
 from qdinfer.predictions import FloatArray
+from qdinfer.readout import softmax
 
 from .base import Identity
 from .language_model import LanguageModel
 from .prompt import CONTENT_FREE, TEMPLATE, checked_template, checked_words, first_tokens, fit
 
-__all__ = ["ZeroShot", "softmax"]
+__all__ = ["ZeroShot"]
 
 
 class ZeroShot:
@@ -86,9 +87,3 @@ class ZeroShot:
         if self._prior is not None:
             logits = logits - np.log(np.maximum(self._prior, np.finfo(np.float64).tiny))
         return softmax(logits)
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """(N, C) → (N, C) float64, rows sum to 1."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

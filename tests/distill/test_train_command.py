@@ -93,3 +93,15 @@ def test_a_folder_that_is_not_there_is_found_before_training(
     train = table(tmp_path / "train.csv", 20, 0)
     assert main(["train", str(train), "--output", str(tmp_path / "no" / "out")]) == 2
     assert "found no folder" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_student_is_found_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qdistill.recipe.train", lambda *_, **__: pytest.fail("it was trained"))
+    train = table(tmp_path / "train.csv", 20, 0)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    assert main(["train", str(train), "--output", str(tmp_path / "thesis"), "--overwrite"]) == 2
+    assert "found what is no student" in capsys.readouterr().err
+    assert (tmp_path / "thesis" / "chapter.tex").exists()
