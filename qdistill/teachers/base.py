@@ -32,6 +32,11 @@ class Teacher(Protocol):
         """
         ...
 
+    @property
+    def disk_bytes(self) -> int | None:
+        """The size of the model's files, or None if they are elsewhere."""
+        ...
+
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """The probabilities of each text's classes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ def add_label_command(commands: Any) -> argparse.ArgumentParser:
     )
     add_debug(label)
     label.set_defaults(function=_label)
-    label.add_argument("data", metavar="DATA", help="csv or jsonl of texts")
+    label.add_argument("data", metavar="DATA", nargs="+", help="csv or jsonl of texts")
     label.add_argument("--teacher", choices=sorted(_USED), required=True, help="kind of teacher")
     label.add_argument("--model", metavar="PATH", required=True, help="folder, .gguf, hf:org/name, or a server's name")
     label.add_argument("--output", metavar="FILE", type=Path, required=True, help="jsonl to make or to go on with")
@@ -78,7 +79,7 @@ def add_label_command(commands: Any) -> argparse.ArgumentParser:
     prompt.add_argument("--calibrate", action="store_true", default=None, help="divide by what an empty text gets")
 
     probe = label.add_argument_group("probe")
-    probe.add_argument("--labelled", metavar="FILE", help="labelled texts to fit on (default: DATA)")
+    probe.add_argument("--labelled", metavar="FILE", help="labelled texts to fit on (default: the first DATA)")
     probe.add_argument("--layers", type=int, nargs="+", metavar="N", help="to choose from (default: every fourth)")
     probe.add_argument("--folds", type=int, metavar="N", help="of cross-fitting (default: 5)")
     probe.add_argument("--seed", type=int, metavar="N", help="of the folds (default: 0)")
@@ -94,12 +95,15 @@ def _label(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     from .labelling import label_texts
 
-    rows = list(read_table(arguments.data, columns=[arguments.text_column]))
-    texts = column(rows, arguments.text_column)
+    tables = {name: list(read_table(name, columns=[arguments.text_column])) for name in arguments.data}
+    begin = time.perf_counter()
     teacher = _MAKERS[arguments.teacher](arguments)
-    answers = label_texts(teacher, texts, arguments.output)
-    known = [row.get(arguments.label_column) for row in rows]
-    print(f"{arguments.output}: {len(texts)} texts{_agreement(answers, texts, known)}")  # noqa: T201
+    setup_seconds = time.perf_counter() - begin
+    for name, rows in tables.items():
+        texts = column(rows, arguments.text_column)
+        answers = label_texts(teacher, texts, arguments.output, setup_seconds=setup_seconds)
+        known = [row.get(arguments.label_column) for row in rows]
+        print(f"{arguments.output}: {len(texts)} texts of {name}{_agreement(answers, texts, known)}")  # noqa: T201
     return 0
 
 
@@ -143,7 +147,7 @@ def _probe(arguments: argparse.Namespace) -> Teacher:
     from .probe import Probe
 
     columns = [arguments.text_column, arguments.label_column]
-    rows = list(read_table(arguments.labelled or arguments.data, columns=columns))
+    rows = list(read_table(arguments.labelled or arguments.data[0], columns=columns))
     probe = Probe(_language_model(arguments, head=False), **_given(arguments, "folds", "seed"))
     return probe.fit(column(rows, columns[0]), column(rows, columns[1]), layers=arguments.layers)
 

@@ -104,6 +104,11 @@ class Endpoint:
             "max_characters": self._max_characters,
         }
 
+    @property
+    def disk_bytes(self) -> None:
+        """The model's files are the server's."""
+        return None
+
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """(N, C) float64, rows sum to 1; one request a text.
 

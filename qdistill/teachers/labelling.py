@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,17 @@ from tqdm import tqdm
 from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
 
+from ..memory import peak_memory
 from .base import Teacher, checked_probabilities
 from .batching import checked_batch_size
-from .store import FORMAT, TeacherLabels, parse, text_key
+from .store import FORMAT, Cost, TeacherLabels, parse, text_key
 
 __all__ = ["label_texts"]
 
 
-def label_texts(teacher: Teacher, texts: Sequence[str], path: str | Path, *, batch_size: int = 64) -> TeacherLabels:
+def label_texts(
+    teacher: Teacher, texts: Sequence[str], path: str | Path, *, batch_size: int = 64, setup_seconds: float = 0.0
+) -> TeacherLabels:
     """Ask a teacher about every text that the file does not have yet, and append the answers.
 
     Args:
@@ -29,6 +33,7 @@ def label_texts(teacher: Teacher, texts: Sequence[str], path: str | Path, *, bat
         texts: the texts; repeated ones are asked about once.
         path: the file, which is made if it is not there.
         batch_size: texts between two writes: the most that a crash costs.
+        setup_seconds: what it took to get the teacher ready, for the record.
 
     Returns:
         All that is in the file.
@@ -44,7 +49,7 @@ def label_texts(teacher: Teacher, texts: Sequence[str], path: str | Path, *, bat
         known = _continued(teacher, path, file)
         rows = dict(known.rows)
         waiting = sorted((item for item in wanted.items() if item[0] not in rows), key=lambda item: -len(item[1]))
-        done = len(wanted) - len(waiting)
+        done, begin = len(wanted) - len(waiting), time.perf_counter()
         with tqdm(total=len(wanted), initial=done, unit=" texts", disable=None) as bar:
             for start in range(0, len(waiting), batch_size):
                 batch = waiting[start : start + batch_size]
@@ -54,7 +59,18 @@ def label_texts(teacher: Teacher, texts: Sequence[str], path: str | Path, *, bat
                 _append(file, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
                 rows |= {key: row for (key, _), row in zip(batch, answers, strict=True)}
                 bar.update(len(batch))
-    return TeacherLabels(path, known.teacher, known.labels, rows)
+        costs = known.costs
+        if waiting:
+            cost = Cost(
+                texts=len(waiting),
+                seconds=time.perf_counter() - begin,
+                setup_seconds=setup_seconds,
+                peak_memory=peak_memory(),
+                disk_bytes=teacher.disk_bytes,
+            )
+            _append(file, json.dumps({"cost": cost.model_dump()}).encode() + b"\n")
+            costs = (*costs, cost)
+    return TeacherLabels(path, known.teacher, known.labels, rows, costs)
 
 
 def _continued(teacher: Teacher, path: Path, file: IO[bytes]) -> TeacherLabels:

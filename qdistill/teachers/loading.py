@@ -7,15 +7,14 @@ path never becomes a network call. Weights are read from safetensors or GGUF onl
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from qdinfer.errors import InputError, TeacherError, require
+
+from ..quiet import quiet_transformers
 
 __all__ = ["HUB_PREFIX", "Loaded", "first_line", "load"]
 
@@ -35,6 +34,7 @@ class Loaded:
     Attributes:
         name: its file's, folder's or hub id's name, without the path to it.
         digest: SHA-256 of its content, or the hub's commit.
+        disk_bytes: size of its files; None on the hub.
         tokenizer: of transformers; it has a padding token, and pads on the right.
         model: of transformers.
         max_tokens: longer inputs are cut, so that they fit the model as well.
@@ -42,6 +42,7 @@ class Loaded:
 
     name: str
     digest: str
+    disk_bytes: int | None
     tokenizer: Any
     model: Any
     max_tokens: int
@@ -72,7 +73,8 @@ def load(
     """
     if max_tokens < 1:
         raise InputError(f"max_tokens: found {max_tokens}; expected 1 or more")
-    name, source, options, digest = _resolve(str(model))
+    name, source, options, files = _resolve(str(model))
+    digest = None if files is None else _digest(files)
     torch = require("torch", feature="a language model as teacher", extra=_EXTRA)
     transformers = require("transformers", feature="a language model as teacher", extra=_EXTRA)
     precision = getattr(torch, dtype, None)
@@ -81,7 +83,7 @@ def load(
     automatic = getattr(transformers, "AutoModel" if head == "none" else f"AutoModelFor{head}")
     options["trust_remote_code"] = False
     weights = {} if "gguf_file" in options else {"use_safetensors": True}
-    with _quiet(transformers):
+    with quiet_transformers():
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
             network, report = automatic.from_pretrained(
@@ -108,11 +110,12 @@ def load(
     _make_paddable(tokenizer, network)
     positions = getattr(network.config, "max_position_embeddings", None) or max_tokens
     commit = digest or str(getattr(network.config, "_commit_hash", None) or "unknown")
-    return Loaded(name, commit, tokenizer, network, min(max_tokens, positions))
+    size = None if files is None else sum(file.stat().st_size for file in files)
+    return Loaded(name, commit, size, tokenizer, network, min(max_tokens, positions))
 
 
-def _resolve(model: str) -> tuple[str, str, dict[str, Any], str | None]:
-    """Its name, what transformers is given, with which options, and its digest, or None on the hub."""
+def _resolve(model: str) -> tuple[str, str, dict[str, Any], list[Path] | None]:
+    """Its name, what transformers is given, with which options, and its files, or None on the hub."""
     if model.startswith(HUB_PREFIX):
         match = _HUB_ID.fullmatch(model.removeprefix(HUB_PREFIX))
         if match is None:
@@ -120,8 +123,8 @@ def _resolve(model: str) -> tuple[str, str, dict[str, Any], str | None]:
         return match["id"], match["id"], {"revision": match["revision"] or "main"}, None
     path = Path(model).expanduser()
     if path.is_dir():
-        name, files = path.resolve().name, sorted({file for pattern in _CONTENT for file in path.glob(pattern)})
-        return name, str(path), {"local_files_only": True}, _digest(files)
+        files = sorted({file for pattern in _CONTENT for file in path.glob(pattern) if file.is_file()})
+        return path.resolve().name, str(path), {"local_files_only": True}, files
     if not path.is_file():
         raise InputError(
             f"{model}: found no file or folder there; expected a model's folder or .gguf file, or "
@@ -131,16 +134,15 @@ def _resolve(model: str) -> tuple[str, str, dict[str, Any], str | None]:
         raise InputError(f"{model}: found a file that is no .gguf; expected a model's folder, or a .gguf file")
     for module in ("gguf", "accelerate"):  # transformers reads a .gguf with both
         require(module, feature=f"a .gguf model as teacher (module {module})", extra=_EXTRA)
-    return path.name, str(path.parent), {"gguf_file": path.name, "local_files_only": True}, _digest([path])
+    return path.name, str(path.parent), {"gguf_file": path.name, "local_files_only": True}, [path]
 
 
 def _digest(files: list[Path]) -> str:
     """SHA-256 over names and contents; sizes alone would not tell two fine-tunings of one model apart."""
     whole = hashlib.sha256()
     for path in files:
-        if path.is_file():
-            with path.open("rb") as file:
-                whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        with path.open("rb") as file:
+            whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
 
 
@@ -151,22 +153,6 @@ def _make_paddable(tokenizer: Any, network: Any) -> None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     if network.config.pad_token_id is None:  # a decoder with a classifier's head finds a text's end by it
         network.config.pad_token_id = tokenizer.pad_token_id
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep the bars and reports of transformers off stderr: what matters in them is raised."""
-    logging = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        with redirect_stderr(io.StringIO()):  # the bar of a .gguf, which nothing turns off
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def first_line(error: Exception) -> str:

@@ -109,6 +109,11 @@ class Probe:
         fitted: dict[str, Any] = {"layer": self.layer, "strength": self.strength, "fitted_on": self._data}
         return {"kind": "probe", **model, "pooling": "mean", **fitted, "folds": self._folds, "seed": self._seed}
 
+    @property
+    def disk_bytes(self) -> int | None:
+        """The size of the model's files, or None if they are elsewhere."""
+        return self._model.loaded.disk_bytes
+
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """(N, C) float64, rows sum to 1; cross-fitted for texts that it was fitted on.
 

@@ -73,6 +73,11 @@ class SequenceClassifier:
         mapping = [f"{own} -> {self.labels[place]}" for own, place in zip(self._own, places, strict=True)]
         return {"kind": "classifier", **self._loaded.identity, "mapping": mapping}
 
+    @property
+    def disk_bytes(self) -> int | None:
+        """The size of the model's files, or None if they are elsewhere."""
+        return self._loaded.disk_bytes
+
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """(N, C) float64, rows sum to 1.
 

@@ -3,7 +3,8 @@
 The file is jsonl, format 1:
 
 - first line: ``{"format": 1, "teacher": {identity}, "labels": [C names]}``;
-- every other line: ``{"sha256": of the text's UTF-8, "probabilities": [C numbers]}``; the texts are not in it.
+- for each text ``{"sha256": of the text's UTF-8, "probabilities": [C numbers]}``; the texts are not in it;
+- for each run that came to its end ``{"cost": {…}}``, see `Cost`.
 
 Lines are only ever appended, and each batch is on disk before the next one is asked for, so that labelling goes on
 where it stopped. A last line that a crash cut short is not read, and is taken off before the next is written. One
@@ -26,7 +27,7 @@ from qdinfer.predictions import FloatArray
 
 from .base import Identity
 
-__all__ = ["FORMAT", "TeacherLabels", "parse", "text_key"]
+__all__ = ["FORMAT", "Cost", "TeacherLabels", "parse", "text_key"]
 
 FORMAT = 1
 
@@ -44,6 +45,30 @@ class _Line(BaseModel):
     probabilities: list[float]
 
 
+class Cost(BaseModel):
+    """What one run of labelling took.
+
+    Attributes:
+        texts: how many the teacher was asked about.
+        seconds: for that.
+        setup_seconds: before that, to load the model and fit what is to be fitted.
+        peak_memory: of the process, in bytes.
+        disk_bytes: of the model's files; None if they are elsewhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    texts: int
+    seconds: float
+    setup_seconds: float
+    peak_memory: int
+    disk_bytes: int | None
+
+
+class _CostLine(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    cost: Cost
+
+
 @dataclass(frozen=True)
 class TeacherLabels:
     """A teacher's probabilities, by text.
@@ -53,12 +78,14 @@ class TeacherLabels:
         teacher: the teacher's identity.
         labels: the C classes, in the order of the probabilities.
         rows: SHA-256 of a text → (C,) probabilities.
+        costs: of the runs that came to their ends.
     """
 
     path: Path
     teacher: Identity
     labels: tuple[str, ...]
     rows: Mapping[str, list[float]] = field(repr=False)
+    costs: tuple[Cost, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> TeacherLabels:
@@ -114,16 +141,21 @@ def parse(path: Path, data: bytes) -> TeacherLabels:
         raise InputError(f"{path} line 1: found no header; expected a file made by `qdistill label`") from error
     if header.format != FORMAT:
         raise InputError(f"{path}: found format {header.format}; expected {FORMAT}; a newer qdinfer may read it")
-    rows = {}
+    rows, costs = {}, []
     for number, text in enumerate(lines[1:], start=2):
         try:
+            if text.startswith(b'{"cost"'):
+                costs.append(_CostLine.model_validate_json(text).cost)
+                continue
             line = _Line.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             found = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
-            raise InputError(f"{path} line {number}: found {found}; expected a text's probabilities") from error
+            raise InputError(
+                f"{path} line {number}: found {found}; expected a text's probabilities, or a cost"
+            ) from error
         if len(line.probabilities) != len(header.labels):
             found = f"{len(line.probabilities)} probabilities"
             raise InputError(f"{path} line {number}: found {found}; expected {len(header.labels)}, one a label")
         rows[line.sha256] = line.probabilities
-    return TeacherLabels(path, header.teacher, tuple(header.labels), rows)
+    return TeacherLabels(path, header.teacher, tuple(header.labels), rows, tuple(costs))

@@ -75,6 +75,11 @@ class ZeroShot:
             "content_free": self._content_free or None,
         }
 
+    @property
+    def disk_bytes(self) -> int | None:
+        """The size of the model's files, or None if they are elsewhere."""
+        return self._model.loaded.disk_bytes
+
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """(N, C) float64, rows sum to 1.
 

@@ -53,7 +53,7 @@ def test_zero_shot(data: Path, output: Path, llama: Path, capsys: pytest.Capture
     words = ["--words", "sea=sea salt", "wood=wood", "--template", "the {text} is", "--max-tokens", "20"]
     assert run(data, *options, *words) == 0
     said = capsys.readouterr()
-    assert said.out.startswith(f"{output}: 8 texts, accuracy 0.")
+    assert said.out.startswith(f"{output}: 8 texts of {data}, accuracy 0.")
     assert said.err == ""
     answers = TeacherLabels.load(output)
     assert answers.labels == ("sea", "wood")
@@ -71,7 +71,7 @@ def test_zero_shot(data: Path, output: Path, llama: Path, capsys: pytest.Capture
 def test_probe_on_its_own_texts(data: Path, output: Path, llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--layers", "1", "2", "--folds", "4", "--seed", "3"]
     assert run(data, "--teacher", "probe", "--model", llama, "--output", output, *options) == 0
-    assert ": 8 texts, accuracy" in capsys.readouterr().out
+    assert f": 8 texts of {data}, accuracy" in capsys.readouterr().out
     identity = TeacherLabels.load(output).teacher
     assert (identity["folds"], identity["seed"]) == (4, 3)
 
@@ -84,14 +84,14 @@ def test_probe_on_other_texts(
     columns = ["--text-column", "body", "--label-column", "topic"]
     options = ["--teacher", "probe", "--model", llama, "--output", output, "--labelled", labelled]
     assert run(unlabelled, *options, *columns) == 0
-    assert capsys.readouterr().out == f"{output}: 3 texts\n"
+    assert capsys.readouterr().out == f"{output}: 3 texts of {unlabelled}\n"
     assert len(TeacherLabels.load(output).rows) == 3
 
 
 def test_classifier(data: Path, output: Path, make_bert: Make, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--teacher", "classifier", "--model", make_bert(["LABEL_0", "LABEL_1"]), "--output", output]
     assert run(data, *options, "--words", "wood=LABEL_0", "sea=LABEL_1") == 0
-    assert ": 8 texts, accuracy" in capsys.readouterr().out
+    assert f": 8 texts of {data}, accuracy" in capsys.readouterr().out
     assert TeacherLabels.load(output).labels == ("wood", "sea")
 
 
@@ -107,7 +107,7 @@ def test_endpoint(
         assert server.requests[0][2]["logprobs"] == 7
         assert server.requests[0][1]["Authorization"] == "Bearer secret-123"
     said = capsys.readouterr()
-    assert said.out == f"{output}: 8 texts, accuracy 1\n"
+    assert said.out == f"{output}: 8 texts of {data}, accuracy 1\n"
     assert "secret" not in output.read_text() + said.err
 
 

@@ -28,6 +28,7 @@ class Lengths:
     identity: dict[str, Any] = field(default_factory=lambda: {"kind": "lengths", "words": ("a", "b"), "seed": 1})
     fail_after: float = float("inf")
     asked: list[str] = field(default_factory=list)
+    disk_bytes: int | None = 1234
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         if len(self.asked) + len(texts) > self.fail_after:
@@ -35,6 +36,10 @@ class Lengths:
         self.asked += texts
         share = np.array([len(text) / 100 for text in texts])
         return np.stack([share, 1 - share], axis=1)
+
+
+def without_costs(path: Path) -> list[bytes]:
+    return [line for line in path.read_bytes().splitlines() if not line.startswith(b'{"cost"')]
 
 
 @pytest.fixture
@@ -54,10 +59,11 @@ def test_answers_are_kept_and_looked_up(path: Path) -> None:
     assert found.dtype == np.float64
     assert (found == wanted[:, ::-1]).all(), "bit for bit, columns as asked for"
     assert read.lookup([], ["long", "short"]).shape == (0, 2)
-    header, *lines = path.read_text().splitlines()
+    header, *lines, cost = path.read_text().splitlines()
     assert json.loads(header) == {"format": 1, "teacher": read.teacher, "labels": ["long", "short"]}
     assert {json.loads(line)["sha256"] for line in lines} == set(map(text_key, TEXTS))
     assert "text 3" not in path.read_text()
+    assert json.loads(cost)["cost"]["texts"] == 10
 
 
 def test_a_failure_half_way_costs_one_batch(path: Path) -> None:
@@ -72,10 +78,21 @@ def test_a_failure_half_way_costs_one_batch(path: Path) -> None:
     assert sorted(first.asked + second.asked) == sorted(TEXTS)
     once = path.with_name("once.jsonl")
     label_texts(Lengths(), TEXTS, once, batch_size=3)
-    assert path.read_bytes() == once.read_bytes()
+    assert without_costs(path) == without_costs(once)
     third = Lengths()
     label_texts(third, TEXTS, path)
     assert third.asked == []
+
+
+def test_what_labelling_took_is_kept_run_by_run(path: Path) -> None:
+    label_texts(Lengths(), TEXTS[:3], path, setup_seconds=7.5)
+    label_texts(Lengths(disk_bytes=None), TEXTS, path)
+    label_texts(Lengths(), TEXTS, path)
+    first, second = TeacherLabels.load(path).costs
+    assert (first.texts, first.setup_seconds, first.disk_bytes) == (3, 7.5, 1234)
+    assert (second.texts, second.setup_seconds, second.disk_bytes) == (7, 0.0, None)
+    assert 0 < first.seconds < 60
+    assert 10_000_000 < first.peak_memory <= second.peak_memory
 
 
 def test_a_file_cut_anywhere_goes_on(path: Path) -> None:
@@ -86,7 +103,7 @@ def test_a_file_cut_anywhere_goes_on(path: Path) -> None:
         label_texts(Lengths(), TEXTS[:3], path)
         read = TeacherLabels.load(path)
         assert (read.lookup(TEXTS[:3], read.labels) == Lengths().probabilities(TEXTS[:3])).all()
-        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+        assert sorted(without_costs(path)) == sorted(line for line in whole.splitlines() if b"cost" not in line)
 
 
 def test_a_torn_line_is_not_read(path: Path) -> None:
