@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qdinfer.circuit import Circuit
 from qdinfer.manifest import Manifest
+
+from .compare.names import TITLES
 
 __all__ = ["model_card", "show_number"]
 
@@ -28,7 +32,8 @@ def model_card(manifest: Manifest, circuit: Circuit) -> str:
         if compiled
         else 'not compiled: run it with `backend="aer"`'
     )
-    metrics = "".join(f"| {name} | {show_number(value)} |\n" for name, value in provenance.metrics.items())
+    own = {name: value for name, value in provenance.metrics.items() if not name.startswith("compare_")}
+    metrics = "".join(f"| {name} | {show_number(value)} |\n" for name, value in own.items())
     settings = "".join(f"| {name} | {value} |\n" for name, value in provenance.settings.items())
     return f"""\
 # {manifest.name}
@@ -39,7 +44,6 @@ A quantum student: a text classifier that turns a text into {len(circuit.inputs)
 - Labels: {", ".join(f"`{label}`" for label in manifest.labels)}
 - Data: {provenance.data or "not given"}
 - Teacher: {provenance.teacher or "none; trained on labels"}
-- License: {provenance.license or "not given"}
 
 ## Run it
 
@@ -55,7 +59,7 @@ print(clf.predict(["some text"]))
 | what | value |
 |---|---|
 {metrics or "| none measured | |" + chr(10)}
-## Inside
+{_beside(provenance.metrics)}## Inside
 
 - Encoder: at most {manifest.encoder.max_tokens} tokens a text.
 - Circuit: {gates}.
@@ -64,6 +68,10 @@ print(clf.predict(["some text"]))
 ## Limits
 
 {_LIMITS}
+
+## Licenses
+
+{_licenses(provenance.license)}
 
 ## Origin
 
@@ -74,3 +82,22 @@ print(clf.predict(["some text"]))
 {"| setting | value |" + chr(10) + "|---|---|" + chr(10) + settings if settings else ""}
 Made with {provenance.made_with}.
 """
+
+
+def _beside(metrics: Mapping[str, float]) -> str:
+    """The others of a comparison, if there was one."""
+    rows = [
+        f"| {title} | {metrics[f'compare_{name}_accuracy']:.3f} "
+        f"| {metrics[f'compare_{name}_95_low']:.3f} to {metrics[f'compare_{name}_95_high']:.3f} "
+        f"| {show_number(metrics[f'compare_{name}_trainings'])} |"
+        for name, title in TITLES.items()
+        if f"compare_{name}_accuracy" in metrics
+    ]
+    if not rows:
+        return ""
+    head = ["| on the same test texts | mean accuracy | 95 % interval | trainings |", "|---|---|---|---|"]
+    return "\n".join(["## Beside others", "", *head, *rows, "", ""])
+
+
+def _licenses(text: str | None) -> str:
+    return "\n".join(f"- {part.strip()}" for part in text.split(";")) if text else "Not given."

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qdinfer import __version__
 from qdinfer.artifact import check_destination
@@ -16,11 +15,14 @@ from qdinfer.errors import InputError, require
 from qdinfer.manifest import Provenance
 from qdinfer.tabular import column, read_table
 
-from .config import ENCODERS
+from .compare.command import add_compare_command
+from .options import add_columns, add_training, command_line, training_config
 from .teachers.command import add_label_command
 
 if TYPE_CHECKING:
     from qdinfer.artifact import Artifact
+
+    from .config import TrainConfig
 
 __all__ = ["main"]
 
@@ -29,6 +31,7 @@ Make quantum students for `qdinfer` to run. Needs the extra: pip install "qdinfe
 
   qdistill train train.csv --test test.csv --output topic
   qdistill label texts.csv --teacher probe --model smol.gguf --labelled few.csv --output teacher.jsonl
+  qdistill compare train.csv --test test.csv --output comparison
   qdistill pack --output mine --tokenizer tokenizer.json --encoder encoder.onnx --circuit circuit.qasm \\
       --readout readout.json
 """
@@ -69,24 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="labelled texts to a student", description=_TRAIN, formatter_class=form)
     train.add_argument("data", metavar="DATA", help="csv or jsonl of labelled texts")
     train.add_argument("--test", metavar="FILE", help="labelled texts to measure the student on, for its card")
-    train.add_argument("--label-column", metavar="NAME", default="label", help="default: label")
+    add_training(train)
     train.add_argument(
-        "--encoder",
-        choices=[*ENCODERS],
-        default="folded",
-        help="a bag of words; a frozen or a fine-tuned transformer; QD-LLM to the letter (default: folded)",
+        "--comparison", metavar="FOLDER", type=Path, help="of `qdistill compare` with the same options, for its card"
     )
-    train.add_argument("--transformer", metavar="PATH", help="folder of a BERT-like model, for all encoders but folded")
-    train.add_argument("--layers", type=int, metavar="N", help="of the transformer that are kept, from the first")
-    train.add_argument("--bigrams", type=int, metavar="N", help="folded: N rows for hashed pairs of words")
-    train.add_argument("--ansatz", choices=["qdllm", "line"], help="qdllm is as published (default: the encoder's)")
-    train.add_argument("--epochs", type=int, metavar="N", help="passes over the texts at most (default: the encoder's)")
-    train.add_argument("--batch-size", type=int, metavar="N", help="texts a step (default: the encoder's)")
-    train.add_argument("--teacher", metavar="FILE", type=Path, help="what `qdistill label` wrote, to learn from too")
-    train.add_argument("--unlabelled", metavar="FILE", help="texts that only the teacher tells of")
-    train.add_argument("--alpha", type=float, metavar="A", help="the teacher's share of the loss (default: 0.5)")
-    train.add_argument("--temperature", type=float, metavar="T", help="softens teacher and student (default: 2)")
-    train.add_argument("--js", action="store_true", help="add the Jensen-Shannon term of the QD-LLM paper")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same student (default: 0)")
     train.set_defaults(function=_train)
 
@@ -103,16 +92,22 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--pad-id", type=int, default=0, metavar="N", help="token id of padding (default: 0)")
     pack.set_defaults(function=_pack)
 
+    add_columns(train)
+    pack.add_argument("--text-column", metavar="NAME", default="text", help="of --golden (default: text)")
     add_label_command(commands)
+    add_compare_command(commands)
 
     for command in (train, pack):
         command.add_argument("--golden", metavar="FILE", help="csv or jsonl of a few texts for the self-test")
         command.add_argument("--output", metavar="PATH", type=Path, required=True, help="a folder, or a .zip")
         command.add_argument("--overwrite", action="store_true", help="replace the student that is there")
-        command.add_argument("--text-column", metavar="NAME", default="text", help="default: text")
         command.add_argument("--name", metavar="NAME", help="of the student (default: from --output)")
         command.add_argument("--about-data", metavar="TEXT", help="what it was trained on, for its card")
-        command.add_argument("--license", metavar="SPDX", help="of the student, for its card")
+        command.add_argument(
+            "--license",
+            metavar="TEXT",
+            help="of the student, and of what is inside it: its card has a line for each part between semicolons",
+        )
         add_debug(command)
     return parser
 
@@ -121,16 +116,18 @@ def _train(arguments: argparse.Namespace) -> int:
     _check_output(arguments)
     for module in ("tensorcircuit", "optax"):
         require(module, feature="qdistill train", extra="distill")
-    from .config import make_config
     from .recipe import Labelled, train_student
     from .teachers import TeacherLabels
 
-    config = make_config(arguments.encoder, **_settings(arguments))
+    if arguments.encoder == "folded" and arguments.transformer is not None:
+        raise InputError("--encoder folded: found --transformer, which it does not have; expected none")
+    config = training_config(arguments, seed=arguments.seed)
     provenance = Provenance(
         data=arguments.about_data or Path(arguments.data).name,
         license=arguments.license,
-        command=_command_line(arguments),
+        command=command_line(arguments),
     )
+    compared = _compared(arguments, config) if arguments.comparison else {}
 
     def read(name: str) -> Labelled:
         rows = list(read_table(name, columns=[arguments.text_column, arguments.label_column]))
@@ -145,8 +142,20 @@ def _train(arguments: argparse.Namespace) -> int:
         teacher=TeacherLabels.load(arguments.teacher) if arguments.teacher else None,
         golden_texts=_golden_texts(arguments),
         provenance=provenance,
+        compared=compared,
     )
     return _save(artifact, reason, arguments)
+
+
+def _compared(arguments: argparse.Namespace, config: TrainConfig) -> dict[str, float]:
+    """The accuracies that `qdistill compare` found."""
+    if arguments.test is None:
+        raise InputError("--comparison: found no --test; expected the texts that the comparison measured on")
+    from .compare.job import job_of
+    from .compare.report import Comparison
+    from .compare.runner import recorded
+
+    return Comparison.of(recorded(job_of(arguments, config), arguments.comparison / "results.json")).to_metrics()
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -169,7 +178,7 @@ def _pack(arguments: argparse.Namespace) -> int:
         pad_id=arguments.pad_id,
     )
     artifact, reason = export(parts)
-    provenance = Provenance(data=arguments.about_data, license=arguments.license, command=_command_line(arguments))
+    provenance = Provenance(data=arguments.about_data, license=arguments.license, command=command_line(arguments))
     return _save(with_provenance(artifact, provenance), reason, arguments)
 
 
@@ -183,20 +192,6 @@ def _check_output(arguments: argparse.Namespace) -> None:
     check_destination(output, overwrite=arguments.overwrite)
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The training settings that were given; all others are the encoder's own."""
-    folded = arguments.encoder == "folded"
-    if not folded and arguments.transformer is None:
-        raise InputError(f"--encoder {arguments.encoder}: found no --transformer; expected a BERT-like model's folder")
-    for name in ("transformer", "layers") if folded else ("bigrams",):
-        if getattr(arguments, name) is not None:
-            raise InputError(f"--encoder {arguments.encoder}: found --{name}, which it does not have; expected none")
-    names = ("ansatz", "epochs", "batch_size", "alpha", "temperature", "seed")
-    inner = {"path": arguments.transformer, "layers": arguments.layers, "bigrams": arguments.bigrams}
-    given = {name: getattr(arguments, name) for name in names} | {f"encoder_{k}": v for k, v in inner.items()}
-    return {name: value for name, value in given.items() if value is not None} | ({"js": True} if arguments.js else {})
-
-
 def _texts(name: str, arguments: argparse.Namespace) -> list[str]:
     return column(read_table(name, columns=[arguments.text_column]), arguments.text_column)
 
@@ -205,21 +200,6 @@ def _golden_texts(arguments: argparse.Namespace) -> list[str]:
     from .export import GOLDEN_TEXTS
 
     return list(GOLDEN_TEXTS) if arguments.golden is None else _texts(arguments.golden, arguments)
-
-
-def _command_line(arguments: argparse.Namespace) -> str:
-    """The command as it was given, with file names in place of paths, which mean nothing elsewhere."""
-    options = ["data", "test", "golden", "output", "teacher", "unlabelled", "transformer"]
-    options += ["tokenizer", "encoder", "circuit", "readout"]
-    paths = {str(value) for name in options if (value := getattr(arguments, name, None)) is not None}
-
-    def shorten(word: str) -> str:
-        option, equals, value = word.partition("=")  # --output=PATH
-        if equals and value in paths:
-            return f"{option}={Path(value).name}"
-        return Path(word).name if word in paths else word
-
-    return shlex.join(["qdistill", *map(shorten, arguments.words)])
 
 
 def _name(arguments: argparse.Namespace) -> str:

@@ -36,9 +36,11 @@ class TransformerConfig(_Settings):
     path: str = Field(description="folder of a BERT-like model of transformers, with its tokenizer.json")
     frozen: bool = Field(default=False, description="train the linear layer alone")
     layers: int | None = Field(default=3, ge=1, description="how many of the first layers are kept; None for all")
-    prune: bool = Field(default=True, description="keep only embeddings of tokens that the training texts have")
+    min_count: int = Field(
+        default=1, ge=0, description="keep embeddings of tokens in so many training texts; 0 for all"
+    )
     pooling: Literal["mean", "last"] = "mean"
-    scaling: Literal["tanh", "minmax"] = "tanh"
+    scaling: Literal["tanh", "minmax", "none"] = "tanh"
     width: int | None = Field(default=None, ge=1, description="pad and cut every text to so many tokens")
     standardize: bool = Field(
         False, description="frozen only: give the linear layer features of mean 0 and deviation 1"
@@ -55,7 +57,9 @@ class TrainConfig(_Settings):
     encoder: FoldedConfig | TransformerConfig = Field(discriminator="kind", default=FoldedConfig())
     ansatz: Literal["qdllm", "line"] = "qdllm"
     num_qubits: int = Field(default=11, ge=2, le=20, description="also the number of angles and of observables")
-    twin: bool = Field(default=False, description="tanh in the circuit's place: for comparison, cannot be exported")
+    head: Literal["circuit", "tanh", "linear"] = Field(
+        default="circuit", description="the others stand in the circuit's place for comparison, and cannot be exported"
+    )
     epochs: int = Field(default=5, ge=1, description="the most passes over the training texts")
     patience: int = Field(default=3, ge=1, description="stop after so many epochs without a better dev accuracy")
     batch_size: int = Field(default=64, ge=1)
@@ -79,7 +83,7 @@ ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "folded": {"encoder": {"kind": "folded"}},
         "frozen": {
-            "encoder": {"kind": "transformer", "frozen": True, "layers": None, "prune": False, "standardize": True},
+            "encoder": {"kind": "transformer", "frozen": True, "layers": None, "min_count": 0, "standardize": True},
             "ansatz": "line",
             "epochs": 20,
         },
@@ -89,7 +93,7 @@ ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "kind": "transformer",
                 "frozen": True,
                 "layers": None,
-                "prune": False,
+                "min_count": 0,
                 "pooling": "last",
                 "scaling": "minmax",
                 "width": 60,

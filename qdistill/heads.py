@@ -1,4 +1,4 @@
-"""What follows the encoder: the circuit or its classical twin, and the readout. In JAX, whatever the encoder is."""
+"""What follows the encoder: the circuit or what stands in its place, and the readout. In JAX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Head", "HeadParams"]
 
 
 class HeadParams(NamedTuple):
-    """Trained angles (K,), readout weights (C, M) and bias (C,). The twin has K = 0."""
+    """Trained angles (K,), readout weights (C, M) and bias (C,). Without a circuit, K = 0."""
 
     circuit: jax.Array
     weights: jax.Array
@@ -28,7 +28,8 @@ class HeadParams(NamedTuple):
 class Head:
     """Angles to logits, and one step of learning.
 
-    The twin has tanh in the circuit's place: with angles θ = π/2·(1 + tanh z), its M = P values are 2θ/π − 1 = tanh z.
+    In the circuit's place, `tanh` has the M = P values 2θ/π − 1, which are tanh z for angles θ = π/2·(1 + tanh z): the
+    classical twin. `linear` takes the angles as values.
 
     Attributes:
         params: as trained so far.
@@ -39,7 +40,7 @@ class Head:
         self._ansatz, self._config = ansatz, config
         for_circuit, for_readout = jax.random.split(jax.random.key(config.seed))
         shape = (num_classes, len(ansatz.observables))
-        trained = 0 if config.twin else ansatz.num_parameters
+        trained = ansatz.num_parameters if config.head == "circuit" else 0
         self.params = HeadParams(
             circuit=jax.random.uniform(for_circuit, (trained,), minval=-jnp.pi, maxval=jnp.pi),
             weights=jax.random.normal(for_readout, shape) / np.sqrt(shape[1]),
@@ -73,8 +74,13 @@ class Head:
         return np.asarray(self._logits(self.params, jnp.asarray(angles)))
 
     def _forward(self, params: HeadParams, angles: jax.Array) -> jax.Array:
-        twin = self._config.twin
-        values = 2 * angles / jnp.pi - 1 if twin else self._ansatz.expectations(params.circuit, angles)
+        match self._config.head:
+            case "circuit":
+                values = self._ansatz.expectations(params.circuit, angles)
+            case "tanh":
+                values = 2 * angles / jnp.pi - 1
+            case "linear":
+                values = angles
         logits: jax.Array = values @ params.weights.T + params.bias
         return logits
 

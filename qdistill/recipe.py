@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -20,7 +21,7 @@ from .export import Parts, export, with_provenance
 from .teachers import TeacherLabels
 from .train import TrainedStudent, train
 
-__all__ = ["Labelled", "train_student"]
+__all__ = ["Labelled", "engine_of", "student_parts", "train_student"]
 
 
 class Labelled(NamedTuple):
@@ -40,6 +41,7 @@ def train_student(
     teacher: TeacherLabels | None = None,
     golden_texts: Sequence[str],
     provenance: Provenance,
+    compared: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Artifact, str | None]:
     """Train, export, compile and measure a student.
 
@@ -51,7 +53,8 @@ def train_student(
         unlabelled: texts that only the teacher tells of.
         teacher: what one said of all training texts; None to learn from labels alone.
         golden_texts: for the self-test.
-        provenance: settings and metrics are added.
+        provenance: settings, metrics and the teacher are added.
+        compared: more metrics, of others beside it.
 
     Returns:
         The artifact, and why it has no compiled graph, or None if it has one.
@@ -64,7 +67,7 @@ def train_student(
     if unknown:
         raise InputError(f"test texts: found the label {unknown[0]!r}; expected one of {sorted(set(data.labels))}")
     student = train(data.texts, data.labels, config, unlabelled=unlabelled, teacher=teacher)
-    artifact, reason = export(_parts(name, student, golden_texts))
+    artifact, reason = export(student_parts(name, student, golden_texts))
     metrics = {
         "dev_accuracy": student.dev_accuracy,
         "training_texts": float(len(data.texts)),
@@ -82,8 +85,18 @@ def train_student(
             "test_macro_f1": evaluation.macro_f1,
             "test_texts": float(evaluation.texts),
         }
-    measured = provenance.model_copy(update={"metrics": metrics, "settings": config.flat()})
+    added: dict[str, Any] = {"metrics": metrics | dict(compared), "settings": config.flat()}
+    if teacher is not None:
+        added["teacher"] = _described(teacher)
+    measured = provenance.model_copy(update=added)
     return with_provenance(artifact, measured), reason
+
+
+def _described(teacher: TeacherLabels) -> str:
+    """Kind and model; of a probe the layer too."""
+    identity = teacher.teacher
+    layer = f", layer {identity['layer']}" if "layer" in identity else ""
+    return f"{identity.get('kind', 'teacher')} on {identity.get('model', 'an unnamed model')}{layer}"
 
 
 def _check_names(name: str, labels: Sequence[str]) -> None:
@@ -97,7 +110,8 @@ def _check_names(name: str, labels: Sequence[str]) -> None:
                 raise InputError(f"{what}: found {value!r}; expected one that fits a manifest ({message})") from error
 
 
-def _parts(name: str, student: TrainedStudent, golden_texts: Sequence[str]) -> Parts:
+def student_parts(name: str, student: TrainedStudent, golden_texts: Sequence[str]) -> Parts:
+    """What a trained student is exported from."""
     ansatz = student.ansatz
     circuit = Circuit.from_qiskit(
         ansatz.to_qiskit(np.asarray(student.head.circuit, np.float64)), ansatz.inputs, ansatz.observables
@@ -117,7 +131,11 @@ def _parts(name: str, student: TrainedStudent, golden_texts: Sequence[str]) -> P
     )
 
 
+def engine_of(artifact: Artifact) -> str:
+    """The exact engine, or Aer for a student that is not compiled."""
+    return "aer" if artifact.manifest.compiled is None else "exact"
+
+
 def _measure(artifact: Artifact, test: Labelled) -> Evaluation:
-    backend = "aer" if artifact.manifest.compiled is None else "exact"
-    predicted = Classifier(artifact, backend=backend).predict(test.texts).tolist()
+    predicted = Classifier(artifact, backend=engine_of(artifact)).predict(test.texts).tolist()
     return evaluate_labels(artifact.manifest.labels, test.labels, predicted)

@@ -23,7 +23,7 @@ from .encoders.base import Ints, TrainableEncoder
 from .encoders.folded import FoldedEncoder, train_tokenizer
 from .heads import Head, HeadParams
 
-__all__ = ["Epoch", "TrainedStudent", "train"]
+__all__ = ["Epoch", "TrainedStudent", "class_numbers", "train"]
 
 _POOL = 50  # batches whose texts are sorted by length together, so that padding is small and order still random
 
@@ -84,7 +84,7 @@ def train(
     """
     start = time.perf_counter()
     config = config or TrainConfig()
-    names, classes = _class_numbers(texts, labels)
+    names, classes = class_numbers(texts, labels)
     if unlabelled and teacher is None:
         raise InputError(f"unlabelled: found {len(unlabelled)} texts and no teacher; expected what one said of them")
     everything = [*texts, *unlabelled]
@@ -174,8 +174,12 @@ def _encoder(
     return TransformerEncoder(texts, own, num_angles, settings, config.seed, fitted=train_rows)
 
 
-def _class_numbers(texts: Sequence[str], labels: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
-    """The classes, sorted, and (N,) the place of each text's label among them."""
+def class_numbers(texts: Sequence[str], labels: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
+    """The classes, sorted, and (N,) the place of each text's label among them.
+
+    Raises:
+        InputError: texts or labels that cannot be trained on.
+    """
     if len(texts) != len(labels):
         raise InputError(f"{len(texts)} texts and {len(labels)} labels; expected one label a text")
     for i, (text, label) in enumerate(zip(texts, labels, strict=True)):

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import nn
 
+from ..quiet import quiet_export
+
 __all__ = ["POOLINGS", "SCALINGS", "AngleTransformer", "export_onnx", "quantize_weights"]
 
 _OPSET = 18
@@ -44,8 +46,14 @@ def _minmax(z: torch.Tensor) -> torch.Tensor:
     return 10 * (z - low) / (high - low)
 
 
-SCALINGS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType({"tanh": _tanh, "minmax": _minmax})
-"""(N, P) → (N, P) radians: π/2·(1 + tanh z), or the paper's min-max over each row, times 10."""
+def _none(z: torch.Tensor) -> torch.Tensor:
+    return z
+
+
+SCALINGS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
+    {"tanh": _tanh, "minmax": _minmax, "none": _none}
+)
+"""(N, P) → (N, P) radians: π/2·(1 + tanh z), the paper's min-max over each row times 10, or z as it is."""
 
 
 class AngleTransformer(nn.Module):
@@ -117,21 +125,25 @@ def export_onnx(module: AngleTransformer) -> bytes:
     training = module.training
     module.eval()  # dropout would stay on in the graph
     try:
-        program = torch.onnx.export(
-            module,
-            (ids, mask),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["angles"],
-            dynamic_shapes={"input_ids": {0: "N", 1: "T"}, "attention_mask": {0: "N", 1: "T"}},
-            opset_version=_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        with quiet_export():
+            program = torch.onnx.export(
+                module,
+                (ids, mask),
+                input_names=["input_ids", "attention_mask"],
+                output_names=["angles"],
+                dynamic_shapes={"input_ids": {0: "N", 1: "T"}, "attention_mask": {0: "N", 1: "T"}},
+                opset_version=_OPSET,
+                dynamo=True,
+                verbose=False,
+            )
     finally:
         module.train(training)
     if program is None:
         raise TypeError("torch.onnx.export gave nothing; it does so only without dynamo")
-    content: bytes = program.model_proto.SerializeToString()
+    model = program.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, model.graph, model):
+        del part.metadata_props[:]  # where in the source a node comes from: half a megabyte
+    content: bytes = model.SerializeToString()
     return content
 
 

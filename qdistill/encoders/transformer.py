@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import nn
 from qdinfer.errors import InputError
 
 from ..config import TransformerConfig
+from ..quiet import quiet_transformers
 from .angles import AngleTransformer, export_onnx, quantize_weights
 from .base import Floats, Ints, load_tokenizer, pad_rows, tokenize
 
@@ -78,8 +81,8 @@ class TransformerEncoder:
             )
         self.pad_id = int(body.config.pad_token_id or 0)
         kept = np.arange(largest + 1)
-        if config.prune:
-            kept = _prune(body, [self._rows[i] for i in fitted], tokenizer, largest + 1)
+        if config.min_count:
+            kept = _prune(body, [self._rows[i] for i in fitted], tokenizer, largest + 1, config.min_count)
         self.module = AngleTransformer(
             body, num_angles, kept=kept, pooling=config.pooling, scaling=config.scaling, width=config.width
         )
@@ -101,7 +104,7 @@ class TransformerEncoder:
         groups = [{"params": list(module.projection.parameters()), "lr": config.projection_rate}]
         if not config.frozen:
             groups.append({"params": list(module.body.parameters()), "lr": config.rate})
-        self._optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        self._optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
         warmup = max(1, round(_WARMUP * steps))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
@@ -111,7 +114,8 @@ class TransformerEncoder:
         """(B,) text numbers → (B, P) angles, with dropout."""
         if self._features is None:
             self.module.train()
-            self._last = self.module(*self._batch(rows))
+            with _bfloat16():
+                self._last = self.module(*self._batch(rows))
         else:
             self._last = self.module.angles(self._features[torch.from_numpy(rows)])
         angles: Floats = self._last.detach().numpy()
@@ -120,7 +124,8 @@ class TransformerEncoder:
     def backward(self, gradient: Floats) -> None:
         """One step of AdamW."""
         self._optimizer.zero_grad()
-        self._last.backward(torch.from_numpy(np.array(gradient)))
+        with _bfloat16():
+            self._last.backward(torch.from_numpy(np.array(gradient)))
         nn.utils.clip_grad_norm_(self.module.parameters(), _LARGEST_GRADIENT)
         self._optimizer.step()
         self._schedule.step()
@@ -163,13 +168,25 @@ class TransformerEncoder:
         return np.concatenate(parts)[np.argsort(order)]
 
 
+@contextmanager
+def _bfloat16() -> Iterator[None]:
+    """Let matrix products round their factors to bfloat16, where the processor has instructions for it (3 × faster)."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def _load(config: TransformerConfig) -> Any:
     """The transformer, cut to its first layers. Taking others than the first costs accuracy."""
     path = Path(config.path)
     if not (path / "config.json").is_file():
         raise InputError(f"{config.path}: found no config.json there; expected a local transformer's folder")
     try:
-        body = transformers.AutoModel.from_pretrained(str(path), local_files_only=True)
+        with quiet_transformers():
+            body = transformers.AutoModel.from_pretrained(str(path), local_files_only=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{config.path}: found no transformer that can be loaded ({str(error)[:200]})") from error
     layers = getattr(getattr(body, "encoder", None), "layer", None)
@@ -183,11 +200,12 @@ def _load(config: TransformerConfig) -> Any:
     return body
 
 
-def _prune(body: Any, rows: Sequence[Sequence[int]], tokenizer: Tokenizer, size: int) -> Ints:
-    """Keep the embeddings of these tokens and of the special ones; all others share that of [UNK]."""
+def _prune(body: Any, rows: Sequence[Sequence[int]], tokenizer: Tokenizer, size: int, min_count: int) -> Ints:
+    """Keep the embeddings of tokens in so many rows and of the special ones; all others share that of [UNK]."""
     special = [number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special]
     unknown = tokenizer.token_to_id("[UNK]") or 0
-    used = {0, unknown, *special, *(number for row in rows for number in row)}
+    counts = Counter(number for row in rows for number in set(row))
+    used = {0, unknown, *special, *(number for number, count in counts.items() if count >= min_count)}
     ids = np.array(sorted(used))
     kept = np.full(size, np.searchsorted(ids, unknown))
     kept[ids] = np.arange(len(ids))

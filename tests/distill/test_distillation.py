@@ -58,9 +58,9 @@ def test_a_perfect_student_of_a_certain_teacher_has_a_finite_loss() -> None:
     assert np.isfinite(loss).all()
 
 
-@pytest.mark.parametrize("twin", [False, True])
-def test_gradient_of_the_angles_is_that_of_the_loss(twin: bool) -> None:
-    config = make_config("folded", ansatz="line", num_qubits=2, twin=twin, circuit_rate=1e-9)
+@pytest.mark.parametrize("head", ["circuit", "tanh", "linear"])
+def test_gradient_of_the_angles_is_that_of_the_loss(head: str) -> None:
+    config = make_config("folded", ansatz="line", num_qubits=2, head=head, circuit_rate=1e-9)
     head = Head(line(2, 1), 3, config, steps=10)
     angles = np.random.default_rng(0).uniform(0.3, 2.8, (4, 2)).astype(np.float32)
     targets = Targets(jnp.array([0, 1, 2, 0]), jnp.zeros((4, 3)))
@@ -80,7 +80,7 @@ def test_gradient_of_the_angles_is_that_of_the_loss(twin: bool) -> None:
 
 
 def test_the_twin_is_tanh() -> None:
-    config = make_config("folded", num_qubits=2, ansatz="line", twin=True)
+    config = make_config("folded", num_qubits=2, ansatz="line", head="tanh")
     head = Head(line(2, 1), 2, config, steps=10)
     z = np.array([[0.3, -1.2]])
     angles = np.pi / 2 * (1 + np.tanh(z))

@@ -15,7 +15,7 @@ from qdinfer.predictions import FloatArray
 from qdistill.config import TrainConfig, make_config
 from qdistill.encoders.folded import FoldedEncoder, train_tokenizer
 from qdistill.export import export
-from qdistill.recipe import _parts
+from qdistill.recipe import student_parts
 from qdistill.train import TrainedStudent, train
 
 WORDS = {"sport": ["goal", "match", "team"], "money": ["bank", "share", "price"]}
@@ -45,7 +45,7 @@ class Oracle:
 def test_it_learns_and_its_export_answers(student: TrainedStudent) -> None:
     assert student.labels == ("money", "sport")
     assert student.dev_accuracy > 0.8
-    artifact, reason = export(_parts("tiny", student, ["goal"]))
+    artifact, reason = export(student_parts("tiny", student, ["goal"]))
     assert reason is None
     assert Classifier(artifact).predict(["goal team match", "the bank share"]).tolist() == ["sport", "money"]
 
@@ -79,7 +79,7 @@ def test_it_stops_when_dev_accuracy_stays() -> None:
 
 
 def test_the_twin_has_no_circuit_and_learns_too() -> None:
-    twin = train(TEXTS, LABELS, tiny(twin=True), progress=False)
+    twin = train(TEXTS, LABELS, tiny(head="tanh"), progress=False)
     assert twin.head.circuit.size == 0
     assert twin.dev_accuracy > 0.8
 
@@ -101,7 +101,7 @@ def test_a_teacher_tells_of_texts_without_labels() -> None:
     few, labels = TEXTS[:8], LABELS[:8]
     config = tiny(alpha=0.9, epochs=6, patience=6, dev_fraction=0.25)
     taught = train(few, labels, config, unlabelled=TEXTS[8:], teacher=Oracle(), progress=False)
-    artifact, _ = export(_parts("taught", taught, ["goal"]))
+    artifact, _ = export(student_parts("taught", taught, ["goal"]))
     assert Classifier(artifact).score(TEXTS[8:], LABELS[8:]) > 0.85
 
 

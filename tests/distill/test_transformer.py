@@ -20,13 +20,11 @@ from qdistill.encoders.angles import export_onnx
 from qdistill.encoders.base import pad_rows, tokenize
 from qdistill.encoders.transformer import TransformerEncoder, transformer_tokenizer
 from qdistill.export import export
-from qdistill.recipe import _parts
+from qdistill.recipe import student_parts
 from qdistill.train import train
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "goal", "match", "team", "bank", "share", "price", "the", "a", "zebra"]
 TEXTS = ["goal match team", "the bank", "a share price the bank", "goal", "team the a goal match"]
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
-"""torch.onnx.export warns of itself."""
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +62,12 @@ def run(encoder: TransformerEncoder, texts: list[str], graph: bytes, width: int 
     return OnnxSession("encoder.onnx", graph, 1).run({"input_ids": ids, "attention_mask": mask})
 
 
-PAPER = {"frozen": True, "layers": None, "prune": False, "pooling": "last", "scaling": "minmax", "width": 10}
+PAPER = {"frozen": True, "layers": None, "min_count": 0, "pooling": "last", "scaling": "minmax", "width": 10}
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"layers": 2}, {"layers": None, "prune": False}, {"frozen": True, "standardize": True}, PAPER],
+    [{"layers": 2}, {"layers": None, "min_count": 0}, {"frozen": True, "standardize": True}, PAPER],
     ids=["contextual", "whole", "frozen", "paper"],
 )
 def test_exported_graph_gives_the_angles_of_training(bert: Path, settings: dict[str, Any]) -> None:
@@ -96,13 +94,13 @@ def test_pruned_vocabulary_maps_lost_words_to_unknown(bert: Path) -> None:
     assert encoder.module.body.get_input_embeddings().num_embeddings == len(WORDS) - 1  # no text has the zebra
     graph = export_onnx(encoder.module)
     np.testing.assert_allclose(run(encoder, ["the zebra"], graph), run(encoder, ["the quagga"], graph), atol=1e-6)
-    whole = made(bert, prune=False)
+    whole = made(bert, min_count=0)
     graph = export_onnx(whole.module)
     assert np.abs(run(whole, ["the zebra"], graph) - run(whole, ["the quagga"], graph)).max() > 1e-3
 
 
 def test_the_first_layers_are_kept(bert: Path) -> None:
-    encoder = made(bert, layers=2, prune=False)
+    encoder = made(bert, layers=2, min_count=0)
     whole = transformers.AutoModel.from_pretrained(bert)
     ids, mask = pad_rows(tokenize(encoder.tokenizer, TEXTS, 12), 0)
     with torch.inference_mode():
@@ -114,7 +112,7 @@ def test_the_first_layers_are_kept(bert: Path) -> None:
 
 
 def test_large_weights_are_int8_and_small_ones_are_not(bert: Path) -> None:
-    graph = onnx.load_from_string(made(bert, prune=False).to_onnx()).graph
+    graph = onnx.load_from_string(made(bert, min_count=0).to_onnx()).graph
     kinds = {tensor.data_type for tensor in graph.initializer if np.prod(tensor.dims) >= 4096 and len(tensor.dims) == 2}
     assert kinds == {onnx.TensorProto.INT8}
     assert onnx.TensorProto.FLOAT in {tensor.data_type for tensor in graph.initializer}
@@ -149,7 +147,7 @@ def test_it_trains_exports_loads_and_verifies(bert: Path, name: str) -> None:
     fast = {"encoder_projection_rate": 3e-2, "encoder_max_tokens": 16}
     config = make_config(name, encoder_path=str(bert), num_qubits=3, epochs=10, patience=10, batch_size=8, **fast)
     student = train(texts, labels, config, progress=False)
-    artifact, _ = export(_parts("tiny", student, texts[:3]))
+    artifact, _ = export(student_parts("tiny", student, texts[:3]))
     assert verify(artifact).ok
     assert student.history[-1].train_loss < student.history[0].train_loss
     values = student.ansatz.expectations(student.head.circuit, student.encoder.angles(np.arange(len(texts))))

@@ -1,0 +1,164 @@
+"""A comparison as a table in Markdown, with what it says of the circuit in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from .measurement import Measurement, hits
+from .names import TITLES
+from .statistics import Estimate, difference, mean_accuracy
+
+__all__ = ["Comparison", "Row"]
+
+_COLUMNS = (
+    "",
+    "accuracy (95 % interval)",
+    "student − it, points",
+    "trained parameters",
+    "on disk, MB",
+    "peak memory, MB",
+    "training, s",
+    "ms a text",
+)
+_NOTES = """\
+Accuracy is the mean over the seeds; its interval is for other seeds and other texts drawn as these were. The
+differences are paired, seed by seed and text by text. Everything else is the median over the seeds. Each training had
+a process of its own; peak memory is that of training, export and labelling together; ms a text is end to end, all test
+texts at once. On disk are the files that would be deployed: large weights of a transformer as int8 in students and
+twin, as float32 where it is fine-tuned whole; a pickle for TF-IDF."""
+_TEACHER_NOTE = """\
+The teacher's figures are those of `qdistill label`: training is loading and fitting it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender.
+
+    Attributes:
+        name: a key of `TITLES`.
+        title: for people.
+        accuracy: mean over seeds.
+        behind: the student's accuracy minus its own; None for the student.
+        measurements: one a seed.
+    """
+
+    name: str
+    title: str
+    accuracy: Estimate
+    behind: Estimate | None
+    measurements: Sequence[Measurement]
+
+    def middle(self, field: str) -> float | None:
+        """The median over seeds of a measured number, None if there is none."""
+        values = [value for each in self.measurements if (value := getattr(each, field)) is not None]
+        return median(values) if values else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All contenders, the student first."""
+
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def of(cls, found: Mapping[str, list[Measurement]]) -> Comparison:
+        """From the measurements of each contender."""
+        student = hits(found["student"])
+        rows = []
+        for name, measurements in found.items():
+            own = hits(measurements)
+            rows.append(
+                Row(
+                    name=name,
+                    title=TITLES[name],
+                    accuracy=mean_accuracy(own),
+                    behind=None if name == "student" else difference(student, own),
+                    measurements=measurements,
+                )
+            )
+        return cls(tuple(rows))
+
+    def to_metrics(self) -> dict[str, float]:
+        """The accuracies, for a student's manifest."""
+        metrics: dict[str, float] = {}
+        for row in self.rows:
+            metrics[f"compare_{row.name}_accuracy"] = row.accuracy.value
+            metrics[f"compare_{row.name}_95_low"] = row.accuracy.low
+            metrics[f"compare_{row.name}_95_high"] = row.accuracy.high
+            metrics[f"compare_{row.name}_trainings"] = float(len(row.measurements))
+        return metrics
+
+    def verdict(self) -> str:
+        """What the comparison says of the circuit."""
+        rows = {row.name: row for row in self.rows}
+        gap = rows["twin"].behind
+        if gap is None:
+            raise ValueError("a twin has a difference from the student")
+        points = f"{100 * gap.value:+.2f} points, 95 % interval {100 * gap.low:+.2f} to {100 * gap.high:+.2f}"
+        if gap.low <= 0 <= gap.high:
+            return (
+                f"The circuit is on par with its classical twin, in which tanh stands in its place ({points}): it "
+                "neither gains nor loses, as far as these texts and seeds can tell."
+            )
+        return f"The circuit is {'better' if gap.value > 0 else 'worse'} than tanh in its place ({points})."
+
+    def to_markdown(self, title: str, notes: Sequence[str]) -> str:
+        """A page: table, verdict, notes."""
+        table = [_COLUMNS, ["---"] * len(_COLUMNS), *map(_cells, self.rows)]
+        seeds = [
+            f"- {row.title}: "
+            + ", ".join(f"{each.correct.count('1') / len(each.correct):.4f}" for each in row.measurements)
+            for row in self.rows
+        ]
+        texts = len(self.rows[0].measurements[0].correct)
+        return "\n".join(
+            [
+                f"# {title}",
+                "",
+                *("| " + " | ".join(line) + " |" for line in table),
+                "",
+                f"**{self.verdict()}**",
+                "",
+                "![accuracy, size and time](comparison.png)",
+                "",
+                _NOTES,
+                *([_TEACHER_NOTE] if any(row.name == "teacher" for row in self.rows) else []),
+                "",
+                f"Accuracy on the {texts} test texts, training by training:",
+                "",
+                *seeds,
+                "",
+                *notes,
+                "",
+            ]
+        )
+
+
+def _cells(row: Row) -> list[str]:
+    low, high = row.accuracy.low, row.accuracy.high
+    parameters, disk = row.middle("trained_parameters"), row.middle("disk_bytes")
+    memory, seconds, milliseconds = (
+        row.middle("peak_memory"),
+        row.middle("training_seconds"),
+        row.middle("milliseconds"),
+    )
+    return [
+        row.title,
+        f"{row.accuracy.value:.3f} ({low:.3f} to {high:.3f})",
+        _difference(row.behind),
+        _cell(parameters, "{:,.0f}"),
+        _cell(disk and disk / 1e6, "{:.1f}"),
+        _cell(memory and memory / 1e6, "{:.0f}"),
+        _cell(seconds, "{:.0f}"),
+        _cell(milliseconds, "{:.2f}"),
+    ]
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _difference(gap: Estimate | None) -> str:
+    return "" if gap is None else f"{100 * gap.value:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
