@@ -76,7 +76,7 @@ def train(
         config: the settings; None takes the defaults.
         unlabelled: texts that only the teacher tells of.
         teacher: its probabilities for all texts, labelled and unlabelled; None to learn from labels alone.
-        tokenizer: of a folded encoder, used as it is; None trains one on the training texts.
+        tokenizer: of a folded encoder, used as it is; None trains one on the training texts. A transformer has its own.
         progress: show a bar on standard error, if that is a terminal.
 
     Raises:
@@ -168,6 +168,8 @@ def _encoder(
     if isinstance(settings, FoldedConfig):
         tokenizer = tokenizer or train_tokenizer([texts[i] for i in train_rows], settings.vocab_size)
         return FoldedEncoder(texts, tokenizer, num_angles, settings, config.seed)
+    if tokenizer is not None:
+        raise InputError("tokenizer: found one for a transformer, which has its own; expected None")
     from .encoders.transformer import TransformerEncoder, transformer_tokenizer
 
     own = transformer_tokenizer(settings.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bert import save_bert
 from students import tiny
 
 from qdinfer import Artifact, Classifier
@@ -26,3 +27,9 @@ def student_path(student: Artifact, tmp_path: Path) -> Path:
 def classifier(student: Artifact) -> Classifier:
     """The same, ready to classify on the exact engine."""
     return Classifier(student)
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny transformer, see `bert.WORDS`."""
+    return save_bert(tmp_path_factory.mktemp("models") / "bert")

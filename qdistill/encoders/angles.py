@@ -76,6 +76,7 @@ class AngleTransformer(nn.Module):
         pooling: str = "mean",
         scaling: str = "tanh",
         width: int | None = None,
+        pad_id: int = 0,
     ) -> None:
         """Put it together.
 
@@ -86,6 +87,7 @@ class AngleTransformer(nn.Module):
             pooling: a key of `POOLINGS`.
             scaling: a key of `SCALINGS`.
             width: every row is padded or cut to so many tokens; None for no fixed width.
+            pad_id: the token that it is padded with.
         """
         super().__init__()
         self.body = body
@@ -94,13 +96,14 @@ class AngleTransformer(nn.Module):
         self.register_buffer("center", torch.zeros(self.projection.in_features))
         self.register_buffer("spread", torch.ones(self.projection.in_features))
         self._pooling, self._scaling, self._width = POOLINGS[pooling], SCALINGS[scaling], width
+        self._pad_id = pad_id
 
     def features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """(N, D): the pooled hidden states."""
         if self._width is not None:
-            padding = torch.zeros((input_ids.shape[0], self._width), dtype=torch.int64)
-            input_ids = torch.cat([input_ids, padding], 1)[:, : self._width]
-            attention_mask = torch.cat([attention_mask, padding], 1)[:, : self._width]
+            unseen = torch.zeros((input_ids.shape[0], self._width), dtype=torch.int64)
+            input_ids = torch.cat([input_ids, unseen + self._pad_id], 1)[:, : self._width]
+            attention_mask = torch.cat([attention_mask, unseen], 1)[:, : self._width]
         rows = self.kept[input_ids].to(torch.int64)
         states = self.body(input_ids=rows, attention_mask=attention_mask).last_hidden_state
         return self._pooling(states, attention_mask)

@@ -84,7 +84,13 @@ class TransformerEncoder:
         if config.min_count:
             kept = _prune(body, [self._rows[i] for i in fitted], tokenizer, largest + 1, config.min_count)
         self.module = AngleTransformer(
-            body, num_angles, kept=kept, pooling=config.pooling, scaling=config.scaling, width=config.width
+            body,
+            num_angles,
+            kept=kept,
+            pooling=config.pooling,
+            scaling=config.scaling,
+            width=config.width,
+            pad_id=self.pad_id,
         )
         self._features: torch.Tensor | None = None
         if config.frozen:

@@ -91,6 +91,12 @@ def test_a_given_tokenizer_is_used() -> None:
     assert student.encoder.params["table"].shape == (4, 2)
 
 
+def test_a_tokenizer_for_a_transformer_is_refused() -> None:
+    config = make_config("contextual", encoder_path="nowhere")
+    with pytest.raises(InputError, match="tokenizer: found one for a transformer, which has its own"):
+        train(TEXTS, LABELS, config, tokenizer=train_tokenizer(["goal"], 10), progress=False)
+
+
 def test_fewer_texts_than_a_batch_and_a_text_without_tokens() -> None:
     config = make_config("folded", ansatz="line", num_qubits=2, epochs=1)
     student = train(["", "a", "b", "c"], ["x", "y", "x", "y"], config, progress=False)

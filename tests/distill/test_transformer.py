@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from bert import WORDS
 
 from qdinfer import Classifier, verify
 from qdinfer.errors import InputError
@@ -23,33 +23,7 @@ from qdistill.export import export
 from qdistill.recipe import student_parts
 from qdistill.train import train
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "goal", "match", "team", "bank", "share", "price", "the", "a", "zebra"]
 TEXTS = ["goal match team", "the bank", "a share price the bank", "goal", "team the a goal match"]
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a BERT of 3 layers and 13 words."""
-    folder = tmp_path_factory.mktemp("models") / "bert"
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=96,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.add_special_tokens(WORDS[:4])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
 
 
 def made(bert: Path, **settings: Any) -> TransformerEncoder:
@@ -97,6 +71,27 @@ def test_pruned_vocabulary_maps_lost_words_to_unknown(bert: Path) -> None:
     whole = made(bert, min_count=0)
     graph = export_onnx(whole.module)
     assert np.abs(run(whole, ["the zebra"], graph) - run(whole, ["the quagga"], graph)).max() > 1e-3
+
+
+def test_tokens_of_few_texts_can_be_pruned(bert: Path) -> None:
+    encoder = made(bert, min_count=2)  # "share" and "price" are in one text only
+    assert encoder.module.body.get_input_embeddings().num_embeddings == len(WORDS) - 3
+    graph = export_onnx(encoder.module)
+    np.testing.assert_allclose(run(encoder, ["the price"], graph), run(encoder, ["the zebra"], graph), atol=1e-6)
+
+
+def test_the_graph_says_nothing_of_where_it_was_made(bert: Path) -> None:
+    graph = made(bert, layers=1).to_onnx()
+    assert b"stack_trace" not in graph
+    assert b".py" not in graph
+
+
+def test_training_leaves_the_precision_of_matrix_products_as_it_was(bert: Path) -> None:
+    before = torch.get_float32_matmul_precision()
+    encoder = made(bert, layers=1)
+    encoder.start(10)
+    encoder.backward(np.ones_like(encoder.forward(np.arange(5))))
+    assert torch.get_float32_matmul_precision() == before == "highest"
 
 
 def test_the_first_layers_are_kept(bert: Path) -> None:
