@@ -12,24 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError, TeacherError
 from qdinfer.predictions import FloatArray
-from qdinfer.readout import softmax
 
 from .base import Identity
-from .prompt import CONTENT_FREE, TEMPLATE, checked_template, checked_words, fill
+from .prompt import CONTENT_FREE, TEMPLATE, Prompted, fill
 from .transport import JsonClient, Retries
 
 __all__ = ["Endpoint"]
 
 
-class Endpoint:
+class Endpoint(Prompted):
     """Probabilities from the most likely next tokens that a server tells.
 
     A token counts for the word that begins with it, spaces before it aside and case as it is; of several, the longest.
     A word without a token among them gets the smallest log probability that was told, so ask for many (`top`), and
-    choose words that begin unlike each other. Calibration is as in `ZeroShot`.
+    choose words that begin unlike each other. `Prompted` describes calibration.
 
     The address is not in the identity, as a server may move; so the name of the model must say which one it is.
     """
@@ -68,6 +66,7 @@ class Endpoint:
             InputError: a value that cannot be used, or a variable that is not set.
             TeacherError: calibration failed.
         """
+        super().__init__(words, template)
         for name, value in (("top", top), ("max_characters", max_characters), ("concurrency", concurrency)):
             if value < 1:
                 raise InputError(f"{name}: found {value}; expected 1 or more")
@@ -75,21 +74,12 @@ class Endpoint:
             raise InputError("model: found no name; expected the model's name on the server")
         self._client = JsonClient(_completions(url), key=_key(key_env), retries=retries)
         self._model = model
-        self._words = checked_words(words)
         begins = [word.split()[0] for word in self._words.values()]
         if len(set(begins)) != len(begins):
             raise InputError(f"words: found {begins} as their beginnings; expected different ones: only those are told")
-        self._template = checked_template(template)
         self._top, self._max_characters, self._concurrency = top, max_characters, concurrency
-        self._content_free = checked_texts(content_free, "content_free") if calibrate else []
-        self._prior: FloatArray | None = None
-        if self._content_free:
-            self._prior = self.probabilities(self._content_free).mean(axis=0)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The C classes, in the order of the words."""
-        return tuple(self._words)
+        if calibrate:
+            self._calibrate(content_free)
 
     @property
     def identity(self) -> Identity:
@@ -109,17 +99,8 @@ class Endpoint:
         """The model's files are the server's."""
         return None
 
-    def probabilities(self, texts: Sequence[str]) -> FloatArray:
-        """(N, C) float64, rows sum to 1; one request a text.
-
-        Warns:
-            UserWarning: for some texts no word was among the tokens; their probabilities are equal.
-
-        Raises:
-            InputError: a text is no str.
-            TeacherError: the server did not answer, refused, or answered without log probabilities.
-        """
-        texts = checked_texts(texts)
+    def _logits(self, texts: list[str]) -> FloatArray:
+        """One request a text. Warns if for some texts no word was among the tokens."""
         if not texts:
             return np.zeros((0, len(self._words)))
         stop = threading.Event()
@@ -137,13 +118,9 @@ class Endpoint:
             warnings.warn(
                 f"{self._model}: none of the words is among the {self._top} likeliest next tokens of {lost.sum()} of "
                 f"{len(texts)} texts, which get equal probabilities; try other words or another template",
-                stacklevel=2,
+                stacklevel=3,
             )
-        if self._prior is not None:
-            logits = np.where(
-                lost[:, None], logits, logits - np.log(np.maximum(self._prior, np.finfo(np.float64).tiny))
-            )
-        return softmax(logits)
+        return np.where(lost[:, None], self._log_prior, logits)  # equal ones, calibrated or not
 
     def _top_tokens(self, text: str, stop: threading.Event) -> dict[str, float]:
         """Next token → log probability."""

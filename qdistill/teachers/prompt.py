@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
+from qdinfer.predictions import FloatArray
+from qdinfer.readout import softmax
 
 from .base import checked_labels
 from .language_model import LanguageModel
 
-__all__ = ["CONTENT_FREE", "TEMPLATE", "checked_template", "checked_words", "fill", "first_tokens", "fit"]
+__all__ = ["CONTENT_FREE", "TEMPLATE", "Prompted", "fill", "first_tokens", "fit"]
 
 TEMPLATE = "{text}\nThe article above is about"
 CONTENT_FREE = ("N/A", "", "[MASK]")  # Zhao et al. 2021, section 5
 _TEXT = "{text}"
 
 
-def checked_template(template: str) -> str:
+class Prompted(ABC):
+    """A teacher that reads how likely each label's word comes after a prompt.
+
+    With calibration (contextual calibration, Zhao et al. 2021, arXiv 2102.09690, section 5) a text's probabilities p
+    are divided by the mean probabilities q of content-free inputs and scaled to the sum 1: pᵢ/qᵢ / Σⱼ pⱼ/qⱼ. That is
+    W = diag(q)⁻¹, b = 0 there, where a softmax follows; it changes no label, and would only flatten what is learned.
+    See that it helps before you use it: with SmolLM2 and the default template it does not.
+    """
+
+    def __init__(self, words: Mapping[str, str], template: str) -> None:
+        """Take over label → word, and the prompt.
+
+        Raises:
+            InputError: a template without ``{text}``, too few labels, or words that are empty or alike.
+        """
+        self._template = _checked_template(template)
+        self._words = _checked_words(words)
+        self._content_free: list[str] = []
+        self._log_prior: FloatArray = np.zeros(len(self._words))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The C classes, in the order of the words."""
+        return tuple(self._words)
+
+    def probabilities(self, texts: Sequence[str]) -> FloatArray:
+        """(N, C) float64, rows sum to 1.
+
+        Raises:
+            InputError: a text is no str, or the template leaves no room for one.
+            TeacherError: the model failed, could not be reached, or gave what cannot be read.
+        """
+        return softmax(self._logits(checked_texts(texts)) - self._log_prior)
+
+    @abstractmethod
+    def _logits(self, texts: list[str]) -> FloatArray:
+        """(N, C), up to a constant a row."""
+
+    def _calibrate(self, content_free: Sequence[str]) -> None:
+        """Ask about these inputs, and divide by what they get from now on."""
+        self._content_free = checked_texts(content_free, "content_free")
+        if self._content_free:
+            prior = self.probabilities(self._content_free).mean(axis=0)
+            self._log_prior = np.log(np.maximum(prior, np.finfo(np.float64).tiny))
+
+
+def _checked_template(template: str) -> str:
     """The same template, if it has one place for the text.
 
     Raises:
@@ -27,7 +79,7 @@ def checked_template(template: str) -> str:
     return template
 
 
-def checked_words(words: Mapping[str, str]) -> dict[str, str]:
+def _checked_words(words: Mapping[str, str]) -> dict[str, str]:
     """The same label words, stripped, if there are two or more of them.
 
     Raises:
