@@ -129,15 +129,12 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     compared = _compared(arguments, config) if arguments.comparison else {}
 
-    def read(name: str) -> Labelled:
-        rows = list(read_table(name, columns=[arguments.text_column, arguments.label_column]))
-        return Labelled(column(rows, arguments.text_column), column(rows, arguments.label_column))
-
+    columns = arguments.text_column, arguments.label_column
     artifact, reason = train_student(
         _name(arguments),
-        read(arguments.data),
+        Labelled.read(arguments.data, *columns),
         config,
-        test=read(arguments.test) if arguments.test else None,
+        test=Labelled.read(arguments.test, *columns) if arguments.test else None,
         unlabelled=_texts(arguments.unlabelled, arguments) if arguments.unlabelled else (),
         teacher=TeacherLabels.load(arguments.teacher) if arguments.teacher else None,
         golden_texts=_golden_texts(arguments),

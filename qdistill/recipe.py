@@ -15,6 +15,7 @@ from qdinfer.classifier import Classifier
 from qdinfer.errors import InputError
 from qdinfer.evaluation import Evaluation, evaluate_labels
 from qdinfer.manifest import Label, Name, Provenance
+from qdinfer.tabular import column, read_table
 
 from .config import TrainConfig
 from .export import Parts, export, with_provenance
@@ -29,6 +30,17 @@ class Labelled(NamedTuple):
 
     texts: list[str]
     labels: list[str]
+
+    @classmethod
+    def read(cls, name: str, text_column: str, label_column: str) -> Labelled:
+        """Those of a csv or jsonl.
+
+        Raises:
+            InputError: it has no such columns, or is not as it should be.
+            OSError: it cannot be read.
+        """
+        rows = list(read_table(name, columns=[text_column, label_column]))
+        return cls(column(rows, text_column), column(rows, label_column))
 
 
 def train_student(

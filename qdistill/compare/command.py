@@ -88,10 +88,16 @@ def _say(line: str) -> None:
 def _notes(arguments: argparse.Namespace) -> list[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch", "onnxruntime", "scikit-learn"))
     return [
-        f"Measured with qdistill {__version__} on {os.cpu_count()} cores ({platform.machine()}), Python "
+        f"Measured with qdistill {__version__} on {_cores()} ({platform.machine()}), Python "
         f"{platform.python_version()}, {packages}, by",
         "",
         "```text",
         command_line(arguments),
         "```",
     ]
+
+
+def _cores() -> str:
+    """How many this process may use."""
+    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return "1 core" if number == 1 else f"{number} cores"

@@ -76,8 +76,7 @@ class Job(BaseModel):
         return self.model_copy(update={"config": self.config.model_copy(update={"seed": seed})})
 
     def _labelled(self, name: str) -> Labelled:
-        rows = list(read_table(name, columns=[self.text_column, self.label_column]))
-        return Labelled(column(rows, self.text_column), column(rows, self.label_column))
+        return Labelled.read(name, self.text_column, self.label_column)
 
 
 def job_of(arguments: argparse.Namespace, config: TrainConfig) -> Job:
