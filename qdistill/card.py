@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from qdinfer.circuit import Circuit
 from qdinfer.manifest import Manifest
 
-from .compare.names import TITLES
+from .names import TITLES
 
 __all__ = ["model_card", "show_number"]
 

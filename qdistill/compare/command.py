@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from qdinfer import __version__
 from qdinfer.atomic import replacing
 from qdinfer.cli import add_debug
 from qdinfer.errors import InputError, require
+from qdinfer.session import available_cpus
 
 from ..options import add_columns, add_training, command_line, training_config
 
@@ -70,7 +70,6 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise InputError(f"--output {folder}: found a file; expected a folder")
     if not folder.absolute().parent.is_dir():
         raise InputError(f"--output {folder}: found no folder {folder.absolute().parent}; expected an existing one")
-    folder.mkdir(exist_ok=True)
     found = run(job, range(arguments.seeds), folder / "results.json", say=_say)
     comparison, title = Comparison.of(found), arguments.title or folder.resolve().name
     page = comparison.to_markdown(title, _notes(arguments))
@@ -87,17 +86,12 @@ def _say(line: str) -> None:
 
 def _notes(arguments: argparse.Namespace) -> list[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch", "onnxruntime", "scikit-learn"))
+    cores = f"{available_cpus()} core" + "s" * (available_cpus() > 1)
     return [
-        f"Measured with qdistill {__version__} on {_cores()} ({platform.machine()}), Python "
+        f"Measured with qdistill {__version__} on {cores} ({platform.machine()}), Python "
         f"{platform.python_version()}, {packages}, by",
         "",
         "```text",
         command_line(arguments),
         "```",
     ]
-
-
-def _cores() -> str:
-    """How many this process may use."""
-    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "1 core" if number == 1 else f"{number} cores"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from ..names import TITLES
 from .measurement import Measurement, hits
-from .names import TITLES
 from .statistics import Estimate, difference, mean_accuracy
 
 __all__ = ["Comparison", "Row"]

@@ -33,7 +33,7 @@ def run(
     Args:
         job: texts and settings.
         seeds: each trains every contender that depends on one.
-        results_file: made if it is not there.
+        results_file: made if it is not there, and its folder too.
         say: is told of every training that ended.
 
     Returns:
@@ -48,6 +48,7 @@ def run(
     names = _check(job, task, test)
     results = read_results(results_file)
     plan = _plan(job, task, test, seeds)
+    results_file.parent.mkdir(exist_ok=True)
     for number, (key, (contender, its_job)) in enumerate(plan.items(), start=1):
         if key not in results:
             start = time.perf_counter()

@@ -15,9 +15,9 @@ from qdistill.compare import runner
 from qdistill.compare.contenders import CONTENDERS
 from qdistill.compare.job import Job
 from qdistill.compare.measurement import Measurement, measure, read_results
-from qdistill.compare.names import TITLES
 from qdistill.compare.plot import figure, png
 from qdistill.compare.report import Comparison
+from qdistill.names import TITLES
 from qdistill.teachers import label_texts
 
 WORDS = {"sea": ["wave", "salt", "harbour", "fish", "tide"], "wood": ["oak", "leaf", "moss", "owl", "root"]}
@@ -251,6 +251,7 @@ def test_bad_options_are_named(
     monkeypatch.chdir(tmp_path)
     assert main(["compare", "train.csv", "--test", "test.csv", "--output", "out", *options]) == 2
     assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.csv", "train.csv"]
 
 
 @pytest.mark.parametrize(
@@ -270,6 +271,7 @@ def test_bad_texts_are_found_before_any_training(
     assert compare(tmp_path / "train.csv", tmp_path / "test.csv", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not trained
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 1, "results": {"a": {"contender": 3}}}', "[1]"])
