@@ -112,9 +112,9 @@ def check_labels(labels: Sequence[str], true: Sequence[str], where: str = "label
             raise InputError(f"{where} {number}: found {label!r}; expected one of {list(labels)}")
 
 
-def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    share, spread = hits / total, _Z95**2 / total
+def wilson_interval(hits: float, total: float, quantile: float = _Z95) -> tuple[float, float]:
+    """The score interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953); of 95 % by default."""
+    share, spread = hits / total, quantile**2 / total
     middle = (share + spread / 2) / (1 + spread)
-    half = _Z95 * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    half = quantile * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
     return middle - half if hits else 0.0, middle + half if hits < total else 1.0  # rounding would miss the ends

@@ -119,7 +119,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from .recipe import Labelled, train_student
     from .teachers import TeacherLabels
 
-    if arguments.encoder == "folded" and arguments.transformer is not None:
+    if arguments.encoder == "folded" and arguments.transformer is not None and arguments.comparison is None:
         raise InputError("--encoder folded: found --transformer, which it does not have; expected none")
     config = training_config(arguments, seed=arguments.seed)
     provenance = Provenance(

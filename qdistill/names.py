@@ -13,7 +13,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "twin": "its classical twin",
         "tfidf": "TF-IDF + logistic regression",
         "fine_tuned": "transformer, fine-tuned whole",
-        "paper": "QD-LLM to the letter",
+        "paper": "QD-LLM's settings",
         "teacher": "its teacher",
     }
 )

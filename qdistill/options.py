@@ -59,6 +59,9 @@ def training_config(arguments: argparse.Namespace, **settings: Any) -> TrainConf
         if getattr(arguments, name) is not None:
             option = "--" + name.replace("_", "-")
             raise InputError(f"--encoder {arguments.encoder}: found {option}, which it does not have; expected none")
+    for name in ("alpha", "temperature"):
+        if arguments.teacher is None and getattr(arguments, name) is not None:
+            raise InputError(f"--{name}: found it without --teacher, on which it would act; expected both or neither")
     names = ("ansatz", "epochs", "batch_size", "alpha", "temperature")
     inner = {name: getattr(arguments, name) for name in ("layers", "min_count", "bigrams")}
     inner["path"] = None if folded else arguments.transformer
@@ -71,12 +74,12 @@ def command_line(arguments: argparse.Namespace) -> str:
     """The command as it was given, with file names in place of paths, which mean nothing elsewhere."""
     options = ["data", "test", "golden", "output", "teacher", "unlabelled", "transformer", "comparison"]
     options += ["tokenizer", "encoder", "circuit", "readout"]
-    paths = {str(value) for name in options if (value := getattr(arguments, name, None)) is not None}
+    paths = {Path(value) for name in options if (value := getattr(arguments, name, None)) is not None}
 
     def shorten(word: str) -> str:
         option, equals, value = word.partition("=")  # --output=PATH
-        if equals and value in paths:
+        if equals and Path(value) in paths:
             return f"{option}={Path(value).name}"
-        return Path(word).name if word in paths else word
+        return Path(word).name if Path(word) in paths else word
 
     return shlex.join(["qdistill", *map(shorten, arguments.words)])

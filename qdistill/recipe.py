@@ -22,7 +22,7 @@ from .export import Parts, export, with_provenance
 from .teachers import TeacherLabels
 from .train import TrainedStudent, train
 
-__all__ = ["Labelled", "engine_of", "student_parts", "train_student"]
+__all__ = ["Labelled", "check_names", "engine_of", "student_parts", "train_student"]
 
 
 class Labelled(NamedTuple):
@@ -74,7 +74,7 @@ def train_student(
     Raises:
         InputError: texts, labels or settings that cannot be trained with.
     """
-    _check_names(name, data.labels)
+    check_names(name, data.labels)
     unknown = sorted(set(test.labels) - set(data.labels)) if test else []
     if unknown:
         raise InputError(f"test texts: found the label {unknown[0]!r}; expected one of {sorted(set(data.labels))}")
@@ -111,8 +111,12 @@ def _described(teacher: TeacherLabels) -> str:
     return f"{identity.get('kind', 'teacher')} on {identity.get('model', 'an unnamed model')}{layer}"
 
 
-def _check_names(name: str, labels: Sequence[str]) -> None:
-    """Find out before the training what the manifest would refuse after it."""
+def check_names(name: str, labels: Sequence[str]) -> None:
+    """Find out before the training what the manifest would refuse after it.
+
+    Raises:
+        InputError: the student's name or a label does not fit.
+    """
     for what, kind, values in (("name", Name, [name]), ("label", Label, sorted(set(labels)))):
         for value in values:
             try:

@@ -13,7 +13,8 @@ import numpy as np
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from qdinfer.errors import InputError
+from qdinfer.encoder import checked_texts
+from qdinfer.errors import InputError, require
 from qdinfer.predictions import FloatArray
 
 from .ansatz import ANSATZE, Ansatz
@@ -85,6 +86,7 @@ def train(
     start = time.perf_counter()
     config = config or TrainConfig()
     names, classes = class_numbers(texts, labels)
+    checked_texts(unlabelled, "unlabelled")
     if unlabelled and teacher is None:
         raise InputError(f"unlabelled: found {len(unlabelled)} texts and no teacher; expected what one said of them")
     everything = [*texts, *unlabelled]
@@ -170,6 +172,8 @@ def _encoder(
         return FoldedEncoder(texts, tokenizer, num_angles, settings, config.seed)
     if tokenizer is not None:
         raise InputError("tokenizer: found one for a transformer, which has its own; expected None")
+    for module in ("torch", "transformers"):
+        require(module, feature="a transformer as encoder", extra="distill")
     from .encoders.transformer import TransformerEncoder, transformer_tokenizer
 
     own = transformer_tokenizer(settings.path)
@@ -184,9 +188,8 @@ def class_numbers(texts: Sequence[str], labels: Sequence[str]) -> tuple[tuple[st
     """
     if len(texts) != len(labels):
         raise InputError(f"{len(texts)} texts and {len(labels)} labels; expected one label a text")
-    for i, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        if not isinstance(text, str):
-            raise InputError(f"text {i} is {text!r}; expected a str")
+    checked_texts(texts)
+    for i, label in enumerate(labels):
         if not isinstance(label, str) or not label.strip():
             raise InputError(f"label {i} is {label!r}; expected a name")
     counts = Counter(labels)

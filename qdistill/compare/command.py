@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from qdinfer import __version__
 from qdinfer.atomic import replacing
 from qdinfer.cli import add_debug
 from qdinfer.errors import InputError, require
-from qdinfer.session import available_cpus
 
 from ..options import add_columns, add_training, command_line, training_config
 
@@ -66,13 +62,10 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     job = job_of(arguments, training_config(arguments))
     folder: Path = arguments.output
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder}: found a file; expected a folder")
-    if not folder.absolute().parent.is_dir():
-        raise InputError(f"--output {folder}: found no folder {folder.absolute().parent}; expected an existing one")
+    _check_output(folder)
     found = run(job, range(arguments.seeds), folder / "results.json", say=_say)
-    comparison, title = Comparison.of(found), arguments.title or folder.resolve().name
-    page = comparison.to_markdown(title, _notes(arguments))
+    comparison, title = Comparison.of(found), " ".join((arguments.title or folder.resolve().name).split())
+    page = comparison.to_markdown(title, ["Made by", "", "```text", command_line(arguments), "```"])
     for name, content in (("comparison.md", page.encode()), ("comparison.png", png(comparison, title))):
         with replacing(folder / name) as file:
             file.write(content)
@@ -84,14 +77,11 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _notes(arguments: argparse.Namespace) -> list[str]:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch", "onnxruntime", "scikit-learn"))
-    cores = f"{available_cpus()} core" + "s" * (available_cpus() > 1)
-    return [
-        f"Measured with qdistill {__version__} on {cores} ({platform.machine()}), Python "
-        f"{platform.python_version()}, {packages}, by",
-        "",
-        "```text",
-        command_line(arguments),
-        "```",
-    ]
+def _check_output(folder: Path) -> None:
+    """Find out before the work that the folder cannot be used."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output {folder}: found a file; expected a folder")
+    if not folder.absolute().parent.is_dir():
+        raise InputError(f"--output {folder}: found no folder {folder.absolute().parent}; expected an existing one")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "results.json").is_file():
+        raise InputError(f"--output {folder}: found other things in it; expected a new folder, or one of a comparison")

@@ -1,4 +1,7 @@
-"""Who is compared: each trained from the same texts, each answering as it would where it is deployed."""
+"""Who is compared: each trained from the same texts, each answering as it would where it is deployed.
+
+What one needs is imported when it is trained, so that its peak memory is its own.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from qdinfer.classifier import Classifier
-from qdinfer.encoder import TextEncoder
-from qdinfer.readout import Readout
+from qdinfer.errors import InputError
 
-from ..config import TrainConfig, make_config
-from ..export import GOLDEN_TEXTS, export
-from ..recipe import Labelled, engine_of, student_parts
-from ..train import TrainedStudent, train
+from ..config import TrainConfig, TransformerConfig, make_config
 
 if TYPE_CHECKING:
+    from ..recipe import Labelled
     from ..teachers import TeacherLabels
+    from ..train import TrainedStudent
 
 __all__ = ["CONTENDERS", "Contender", "Fitted", "Task"]
 
@@ -33,7 +33,7 @@ class Task:
     Attributes:
         labelled: the training texts.
         unlabelled: texts that only the teacher tells of.
-        teacher: what one said. All that have 11 angles learn from it, the others from the labels alone.
+        teacher: what one said; see `Contender.taught` for who learns from it.
         config: of the student, with the seed.
         transformer: folder of the model that is fine-tuned whole; None for none.
     """
@@ -59,26 +59,39 @@ class Contender(NamedTuple):
     Attributes:
         settings: of the training, from the student's and a transformer's folder; None if there is none to train.
         fit: trains it.
-        seeded: whether another seed gives another result.
+        taught: whether it learns from the teacher and from unlabelled texts too, or from labels alone.
+        once: whether it is trained with the first seed only.
     """
 
     settings: Callable[[TrainConfig, str | None], TrainConfig | None]
     fit: Callable[[Task, TrainConfig], Fitted]
-    seeded: bool = True
+    taught: bool
+    once: bool = False
 
 
 def _paper(config: TrainConfig, transformer: str | None) -> TrainConfig | None:
-    return make_config("paper", encoder_path=transformer, seed=config.seed) if transformer else None
+    if transformer is None or _is_minmax(config):  # then the student is this one
+        return None
+    return make_config("paper", encoder_path=transformer, seed=config.seed)
+
+
+def _is_minmax(config: TrainConfig) -> bool:
+    return isinstance(config.encoder, TransformerConfig) and config.encoder.scaling == "minmax"
 
 
 def _whole(config: TrainConfig, transformer: str | None) -> TrainConfig | None:
-    """All layers and words; 11 values that nothing bends, and a readout after them, are one linear layer."""
+    """All layers and words, two epochs; 11 values that nothing bends, and a readout: a linear layer of rank 11."""
     encoder = {"path": transformer, "layers": None, "min_count": 0, "scaling": "none"}
     settings = {f"encoder_{name}": value for name, value in encoder.items()}
     return make_config("contextual", head="linear", epochs=2, seed=config.seed, **settings) if transformer else None
 
 
 def _fit_student(task: Task, config: TrainConfig) -> Fitted:
+    from qdinfer.classifier import Classifier
+
+    from ..export import GOLDEN_TEXTS, export
+    from ..recipe import engine_of, student_parts
+
     trained = _train(task, config)
     artifact, _ = export(student_parts("student", trained, GOLDEN_TEXTS))
     classifier = Classifier(artifact, backend=engine_of(artifact))
@@ -93,6 +106,7 @@ def _fit_twin(task: Task, config: TrainConfig) -> Fitted:
 def _fit_whole(task: Task, config: TrainConfig) -> Fitted:
     from ..encoders.angles import export_onnx
     from ..encoders.transformer import TransformerEncoder
+    from ..train import train
 
     trained = train(*task.labelled, config)
     if not isinstance(trained.encoder, TransformerEncoder):
@@ -101,6 +115,8 @@ def _fit_whole(task: Task, config: TrainConfig) -> Fitted:
 
 
 def _train(task: Task, config: TrainConfig) -> TrainedStudent:
+    from ..train import train
+
     return train(*task.labelled, config, unlabelled=task.unlabelled, teacher=task.teacher)
 
 
@@ -108,6 +124,9 @@ def _classical(
     trained: TrainedStudent, graph: bytes, values: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 ) -> Fitted:
     """The trained encoder as it would be deployed, something in the circuit's place, and the readout."""
+    from qdinfer.encoder import TextEncoder
+    from qdinfer.readout import Readout
+
     tokenizer, head = trained.encoder.tokenizer.to_str().encode(), trained.head
     encoder = TextEncoder(
         tokenizer,
@@ -132,22 +151,25 @@ def _fit_bag(task: Task, config: TrainConfig) -> Fitted:
     from sklearn.pipeline import make_pipeline, make_union
 
     features = make_union(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
     )
     model = make_pipeline(features, LogisticRegression(C=10.0, max_iter=1000))
-    model.fit(*task.labelled)
+    try:
+        model.fit(*task.labelled)
+    except ValueError as error:  # no text has a word
+        raise InputError(f"texts: found none that TF-IDF can learn from ({error}); expected words") from error
     last = model[-1]
     return Fitted(model.predict, last.coef_.size + last.intercept_.size, len(pickle.dumps(model)))
 
 
 CONTENDERS: Mapping[str, Contender] = MappingProxyType(
     {
-        "student": Contender(lambda config, _: config, _fit_student),
-        "twin": Contender(lambda config, _: config.model_copy(update={"head": "tanh"}), _fit_twin),
-        "tfidf": Contender(lambda config, _: config, _fit_bag, seeded=False),
-        "fine_tuned": Contender(_whole, _fit_whole),
-        "paper": Contender(_paper, _fit_student),
+        "student": Contender(lambda config, _: config, _fit_student, taught=True),
+        "twin": Contender(lambda config, _: config.model_copy(update={"head": "tanh"}), _fit_twin, taught=True),
+        "tfidf": Contender(lambda *_: TrainConfig(), _fit_bag, taught=False, once=True),  # no seed changes it
+        "fine_tuned": Contender(_whole, _fit_whole, taught=False),
+        "paper": Contender(_paper, _fit_student, taught=True, once=True),  # it takes long, and is there for reference
     }
 )
 """All that are trained, by name; `TITLES` says what they are."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from qdinfer.errors import InputError
-from qdinfer.tabular import column, read_table
+from qdinfer.tabular import STDIO, column, read_table
 
 from ..config import TrainConfig
 from ..recipe import Labelled
@@ -80,7 +80,14 @@ class Job(BaseModel):
 
 
 def job_of(arguments: argparse.Namespace, config: TrainConfig) -> Job:
-    """The job that the options of `train` and `compare` describe."""
+    """The job that the options of `train` and `compare` describe.
+
+    Raises:
+        InputError: a table is to come from standard input, which can be read once only.
+    """
+    for name in (arguments.data, arguments.test, arguments.unlabelled):
+        if name == STDIO:
+            raise InputError("a comparison: found - for a table; expected a file, since every training reads it again")
     return Job(
         train=arguments.data,
         test=arguments.test,

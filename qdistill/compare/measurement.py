@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from qdinfer import __version__
 from qdinfer.atomic import replacing
 from qdinfer.errors import InputError
+from qdinfer.session import available_cpus
 
 from ..memory import peak_memory
-from ..recipe import Labelled
 from .contenders import Contender, Task
 from .statistics import Hits
+
+if TYPE_CHECKING:
+    from ..recipe import Labelled
 
 __all__ = ["FORMAT", "Measurement", "digest", "hits", "measure", "read_results", "write_results"]
 
@@ -32,17 +39,22 @@ class Measurement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     contender: str
-    seed: int | None = Field(description="None if no seed changes the result")
+    seed: int | None = Field(description="None for the teacher, which is not trained here")
     correct: str = Field(pattern="^[01]+$", description="1 for each test text whose label was found, else 0")
     trained_parameters: int | None = None
     disk_bytes: int | None = None
     peak_memory: int | None = Field(None, description="bytes, of the process that trained and then labelled")
     training_seconds: float | None = Field(None, description="from the texts to what can be deployed")
     milliseconds: float | None = Field(None, description="a text, all test texts at once")
+    made_with: str | None = Field(None, description="programs, their versions, and what they ran on")
 
 
 def measure(name: str, contender: Contender, task: Task, test: Labelled) -> Measurement:
-    """Train and measure in this process."""
+    """Train and measure in this process.
+
+    Raises:
+        InputError: texts or settings that it cannot be trained with.
+    """
     settings = contender.settings(task.config, task.transformer)
     if settings is None:
         raise InputError(f"{name}: found no transformer to train; expected its folder")
@@ -52,14 +64,30 @@ def measure(name: str, contender: Contender, task: Task, test: Labelled) -> Meas
     found = list(fitted.predict(test.texts))
     return Measurement(
         contender=name,
-        seed=task.config.seed if contender.seeded else None,
+        seed=task.config.seed,
         correct="".join(str(int(a == b)) for a, b in zip(found, test.labels, strict=True)),
         trained_parameters=fitted.trained_parameters,
         disk_bytes=fitted.disk_bytes,
         milliseconds=1000 * _seconds(fitted.predict, test.texts) / len(test.texts),
         training_seconds=seconds,
         peak_memory=peak_memory(),
+        made_with=_made_with(),
     )
+
+
+def _made_with() -> str:
+    names = ("jax", "torch", "onnxruntime", "scikit-learn")
+    packages = [f"{name} {found}" for name in names if (found := _version(name))]
+    cores = f"{available_cpus()} core" + "s" * (available_cpus() > 1)
+    python = f"Python {platform.python_version()}"
+    return ", ".join([f"qdistill {__version__}", python, *packages, f"on {cores} ({platform.machine()})"])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # not all contenders need all
+        return None
 
 
 def hits(measurements: Sequence[Measurement]) -> Hits:

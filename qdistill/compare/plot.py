@@ -52,7 +52,7 @@ def figure(comparison: Comparison, title: str) -> Figure:
                 fontsize="small",
             )
         panel.set_xlabel(label)
-    drawing.suptitle(title, fontsize="medium")
+    drawing.suptitle(title, fontsize="medium", parse_math=False)
     return drawing
 
 

@@ -23,13 +23,18 @@ _COLUMNS = (
     "ms a text",
 )
 _NOTES = """\
-Accuracy is the mean over the seeds; its interval is for other seeds and other texts drawn as these were. The
-differences are paired, seed by seed and text by text. Everything else is the median over the seeds. Each training had
-a process of its own; peak memory is that of training, export and labelling together; ms a text is end to end, all test
-texts at once. On disk are the files that would be deployed: large weights of a transformer as int8 in students and
-twin, as float32 where it is fine-tuned whole; a pickle for TF-IDF."""
+Accuracy is the mean over the trainings; its interval is for other seeds and other texts drawn as these were (for other
+texts alone where there is one training). The differences are paired, text by text and, where both have seeds, seed by
+seed. Everything else is the median over the trainings. Each had a process of its own; peak memory is that of training,
+export and labelling together; training is from the texts to what can be deployed, imports included; ms a text is end to
+end, all test texts at once. On disk are the files that would be deployed: large weights of a transformer as int8 in
+students and twin, as float32 where it is fine-tuned whole; a pickle for TF-IDF. QD-LLM's settings are the paper's, on
+the transformer given. The transformer is fine-tuned whole for two epochs."""
 _TEACHER_NOTE = """\
-The teacher's figures are those of `qdistill label`: training is loading and fitting it."""
+Students and twin learned from labels and teacher, the others from the labels alone. The teacher's figures are those of
+`qdistill label`: training is loading and fitting it."""
+_MARGIN = 0.03
+"""Two whose difference lies within ± this, with its whole interval, are called on par."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,27 @@ class Comparison:
         if gap is None:
             raise ValueError("a twin has a difference from the student")
         points = f"{100 * gap.value:+.2f} points, 95 % interval {100 * gap.low:+.2f} to {100 * gap.high:+.2f}"
+        if -_MARGIN <= gap.low <= 0 <= gap.high <= _MARGIN:
+            return (
+                f"The circuit is on par with its classical twin, a layer of the same width in its place ({points}): it "
+                f"neither gains nor loses, within {100 * _MARGIN:.0f} points."
+            )
         if gap.low <= 0 <= gap.high:
             return (
-                f"The circuit is on par with its classical twin, in which tanh stands in its place ({points}): it "
-                "neither gains nor loses, as far as these texts and seeds can tell."
+                "No difference was found between the circuit and its classical twin, but the interval is too wide to "
+                f"call them on par ({points})."
             )
-        return f"The circuit is {'better' if gap.value > 0 else 'worse'} than tanh in its place ({points})."
+        word = "better" if gap.value > 0 else "worse"
+        return f"The circuit is {word} than its classical twin, a layer of the same width in its place ({points})."
+
+    def _made_with(self) -> list[str]:
+        """Programs and machine, and who was measured with them."""
+        by: dict[str, list[str]] = {}
+        for row in self.rows:
+            for each in row.measurements:
+                if each.made_with and row.title not in by.setdefault(each.made_with, []):
+                    by[each.made_with].append(row.title)
+        return [f"{made_with}: {', '.join(titles)}" for made_with, titles in by.items()]
 
     def to_markdown(self, title: str, notes: Sequence[str]) -> str:
         """A page: table, verdict, notes."""
@@ -131,6 +151,10 @@ class Comparison:
                 *seeds,
                 "",
                 *notes,
+                "",
+                "Measured with",
+                "",
+                *(f"- {line}" for line in self._made_with()),
                 "",
             ]
         )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from qdinfer.errors import InputError, QdinferError
 from qdinfer.evaluation import check_labels
 from qdinfer.predictions import FloatArray
 
-from ..recipe import Labelled
+from ..lock import hold
+from ..model_files import files_digest, transformer_files
+from ..recipe import Labelled, check_names
 from ..teachers import TeacherLabels
 from ..train import class_numbers
 from .contenders import CONTENDERS, Task
@@ -22,7 +26,7 @@ from .measurement import Measurement, digest, read_results, write_results
 
 __all__ = ["recorded", "run"]
 
-_MOST_SEEDS = 100  # that are looked for in results
+_LEAST_SEEDS = 3
 
 
 def run(
@@ -32,7 +36,7 @@ def run(
 
     Args:
         job: texts and settings.
-        seeds: each trains every contender that depends on one.
+        seeds: each trains all contenders, but for those that are trained once.
         results_file: made if it is not there, and its folder too.
         say: is told of every training that ended.
 
@@ -41,113 +45,148 @@ def run(
         left out.
 
     Raises:
-        InputError: texts, labels or settings that cannot be trained on, found before the first training.
+        InputError: texts, labels or settings that cannot be trained on, found before the first training; or another
+            process writes to the folder.
         QdinferError: a training failed; what was measured before is in the results.
+        OSError: a file cannot be read or written.
     """
-    task, test = job.task(), job.test_texts()
-    names = _check(job, task, test)
-    results = read_results(results_file)
-    plan = _plan(job, task, test, seeds)
+    read = _Read.of(job)
     results_file.parent.mkdir(exist_ok=True)
-    for number, (key, (contender, its_job)) in enumerate(plan.items(), start=1):
-        if key not in results:
-            start = time.perf_counter()
-            results[key] = _in_own_process(its_job, contender)
-            write_results(results_file, results)
-            accuracy = results[key].correct.count("1") / len(test.texts)
-            seed = f", seed {its_job.config.seed}" if CONTENDERS[contender].seeded else ""
-            seconds = time.perf_counter() - start
-            say(f"{number} of {len(plan)}: {contender}{seed}: accuracy {accuracy:.4f}, {seconds:.0f} s")
-    return _gathered(plan, results, task, test, names)
+    folder = os.open(results_file.parent, os.O_RDONLY)
+    try:
+        hold(folder, results_file.parent)
+        results = read_results(results_file)
+        plan = read.plan(seeds)
+        for number, (key, (contender, its_job)) in enumerate(plan.items(), start=1):
+            if key not in results:
+                start = time.perf_counter()
+                results[key] = _in_own_process(its_job, contender, read.data)
+                write_results(results_file, results)
+                accuracy = results[key].correct.count("1") / len(read.test.texts)
+                seconds, seed = time.perf_counter() - start, its_job.config.seed
+                say(f"{number} of {len(plan)}: {contender}, seed {seed}: accuracy {accuracy:.4f}, {seconds:.0f} s")
+    finally:
+        os.close(folder)
+    return read.gathered(plan, results)
 
 
 def recorded(job: Job, results_file: Path) -> Mapping[str, list[Measurement]]:
     """What a comparison has measured of this very student, seed included, and of those beside it.
 
     Raises:
-        InputError: nothing: it was made with other texts or settings.
+        InputError: there is no comparison, it was made with other texts or settings, or it did not come to its end.
         OSError: a file cannot be read.
     """
-    task, test = job.task(), job.test_texts()
-    names = _check(job, task, test)
+    read = _Read.of(job)
+    if not results_file.is_file():
+        raise InputError(f"{results_file}: found no file there; expected what `qdistill compare` wrote")
     results = read_results(results_file)
-    plan = {key: value for key, value in _plan(job, task, test, range(_MOST_SEEDS)).items() if key in results}
-    if ("student", job.config.seed) not in {(name, its_job.config.seed) for name, its_job in plan.values()}:
+    done = 0
+    while read.plan(range(done + 1)).keys() <= results.keys():
+        done += 1
+    if not job.config.seed < done >= _LEAST_SEEDS:
         raise InputError(
-            f"{results_file}: found no training of this student; expected one with the same texts, settings and seed "
-            f"{job.config.seed}, as `qdistill compare` makes it with the same options"
+            f"{results_file}: found {done} seeds of this student and of those beside it; expected {_LEAST_SEEDS} or "
+            f"more, and more than {job.config.seed}, with the same texts and settings; `qdistill compare` makes them"
         )
-    return _gathered(plan, results, task, test, names)
+    return read.gathered(read.plan(range(done)), results)
 
 
-def _check(job: Job, task: Task, test: Labelled) -> Sequence[str]:
-    """The classes, if all can be trained and measured."""
-    names, _ = class_numbers(*task.labelled)
-    check_labels(names, test.labels, f"{job.test} row")
-    if task.unlabelled and task.teacher is None:
-        raise InputError("--unlabelled: found no --teacher; expected the file with what one said of these texts")
-    if task.teacher is not None:
-        task.teacher.lookup([*task.labelled.texts, *task.unlabelled, *test.texts], names)
-    return names
+@dataclass(frozen=True)
+class _Read:
+    """A job with its files read, and found fit for training."""
+
+    job: Job
+    task: Task
+    test: Labelled
+    names: Sequence[str]  # the classes
+    data: str  # digest of all labelled texts
+    lesson: str  # digest of what the teacher said
+    model: str | None  # digest of the transformer
+
+    @classmethod
+    def of(cls, job: Job) -> _Read:
+        task, test = job.task(), job.test_texts()
+        names, _ = class_numbers(*task.labelled)
+        check_names("student", names)
+        check_labels(names, test.labels, f"{job.test} row")
+        if task.unlabelled and task.teacher is None:
+            raise InputError("--unlabelled: found no --teacher; expected the file with what one said of these texts")
+        lesson: list[object] = []
+        if task.teacher is not None:
+            texts = [*task.labelled.texts, *task.unlabelled]
+            lesson = [texts, task.teacher.lookup(texts, names).tolist()]
+            task.teacher.lookup(test.texts, names)
+        model = None
+        if job.transformer is not None:
+            model = files_digest(transformer_files(job.transformer))
+        return cls(job, task, test, names, digest([*task.labelled, *test]), digest(lesson), model)
+
+    def plan(self, seeds: Sequence[int]) -> dict[str, tuple[str, Job]]:
+        """The key of each training → contender and job. The key is the digest of everything that decides the result."""
+        plan: dict[str, tuple[str, Job]] = {}
+        for seed in seeds:
+            its_job = self.job.with_seed(seed)
+            for name, contender in CONTENDERS.items():
+                settings = contender.settings(its_job.config, self.job.transformer)
+                if settings is not None and not (contender.once and seed != seeds[0]):
+                    decides: list[object] = [name, self.data, settings.flat()]
+                    decides += [self.model] if settings.encoder.kind == "transformer" else []
+                    decides += [self.lesson] if contender.taught else []
+                    plan[digest(decides)] = name, its_job
+        return plan
+
+    def gathered(
+        self, plan: Mapping[str, tuple[str, Job]], results: Mapping[str, Measurement]
+    ) -> dict[str, list[Measurement]]:
+        """Contender → its measurements, the student first."""
+        found: dict[str, list[Measurement]] = {}
+        for key, (contender, _) in plan.items():
+            found.setdefault(contender, []).append(results[key])
+        if self.task.teacher is not None:
+            found["teacher"] = [_teacher(self.task.teacher, self.test, self.names)]
+        return found
 
 
-def _plan(job: Job, task: Task, test: Labelled, seeds: Sequence[int]) -> dict[str, tuple[str, Job]]:
-    """The key of each training → contender and job. The key is the digest of everything that decides the result."""
-    teacher = dict(task.teacher.teacher) if task.teacher else None
-    data = digest([*task.labelled, *test, list(task.unlabelled), teacher])
-    plan: dict[str, tuple[str, Job]] = {}
-    for seed in seeds:
-        its_job = job.with_seed(seed)
-        for name, contender in CONTENDERS.items():
-            settings = contender.settings(its_job.config, job.transformer)
-            if settings is not None:
-                decides = settings.flat() if contender.seeded else None
-                plan.setdefault(digest([name, data, decides]), (name, its_job))
-    return plan
-
-
-def _gathered(
-    plan: Mapping[str, tuple[str, Job]],
-    results: Mapping[str, Measurement],
-    task: Task,
-    test: Labelled,
-    names: Sequence[str],
-) -> dict[str, list[Measurement]]:
-    """Contender → its measurements, the student first."""
-    found: dict[str, list[Measurement]] = {}
-    for key, (contender, _) in plan.items():
-        found.setdefault(contender, []).append(results[key])
-    if task.teacher is not None:
-        found["teacher"] = [_teacher(task.teacher, test, names)]
-    return found
-
-
-def _in_own_process(job: Job, contender: str) -> Measurement:
+def _in_own_process(job: Job, contender: str, data: str) -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
         job_file, result_file = Path(folder, "job.json"), Path(folder, "result.json")
         job_file.write_text(job.model_dump_json(), "utf-8")
-        command = [sys.executable, "-m", "qdistill.compare.worker", str(job_file), contender, str(result_file)]
-        done = subprocess.run(command, check=False)
-        if done.returncode or not result_file.is_file():
-            raise QdinferError(
-                f"{contender}, seed {job.config.seed}: its process ended with code {done.returncode}; what is measured "
-                "so far is kept: see the message above, and run the same command again"
-            )
-        return Measurement.model_validate_json(result_file.read_bytes())
+        # -P: no module of the current folder stands in for one of ours
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "qdistill.compare.worker",
+            str(job_file),
+            contender,
+            data,
+            str(result_file),
+        ]
+        code = subprocess.run(command, check=False).returncode
+        if code == 0 and result_file.is_file():
+            return Measurement.model_validate_json(result_file.read_bytes())
+    what = f"{contender}, seed {job.config.seed}"
+    if code == 2:
+        raise InputError(f"{what}: cannot be trained, see the message above; what is measured so far is kept")
+    ended = f"was killed by signal {-code}, as happens when memory runs out" if code < 0 else f"ended with code {code}"
+    raise QdinferError(
+        f"{what}: its process {ended}; what is measured so far is kept, and the same command goes on from there"
+    )
 
 
 def _teacher(teacher: TeacherLabels, test: Labelled, names: Sequence[str]) -> Measurement:
-    """Its file, read as answers to the test texts; what it took, as in the file's last run."""
+    """Its file, read as answers to the test texts, and what its longest run took: known texts cost a probe nothing."""
     answers: FloatArray = teacher.lookup(test.texts, names)
-    cost = teacher.costs[-1] if teacher.costs else None
+    cost = max(teacher.costs, key=lambda each: each.seconds, default=None)
+    marks = [names[i] == label for i, label in zip(answers.argmax(axis=1), test.labels, strict=True)]
     return Measurement(
         contender="teacher",
         seed=None,
-        correct="".join(
-            str(int(names[i] == label)) for i, label in zip(answers.argmax(axis=1), test.labels, strict=True)
-        ),
+        correct="".join("1" if mark else "0" for mark in marks),
         disk_bytes=cost.disk_bytes if cost else None,
         peak_memory=cost.peak_memory if cost else None,
         training_seconds=cost.setup_seconds if cost else None,
         milliseconds=1000 * cost.seconds / cost.texts if cost else None,
+        made_with=None,
     )

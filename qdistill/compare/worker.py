@@ -1,4 +1,4 @@
-"""``python -m qdistill.compare.worker JOB CONTENDER RESULT``: one training, in a process of its own."""
+"""``python -m qdistill.compare.worker JOB CONTENDER DATA RESULT``: one training, in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ import sys
 import warnings
 from pathlib import Path
 
-from qdinfer.errors import QdinferError, TruncationWarning
+from qdinfer.errors import InputError, QdinferError, TruncationWarning
 
 from .contenders import CONTENDERS
 from .job import Job
-from .measurement import measure
+from .measurement import digest, measure
 
 __all__ = ["main"]
 
 
-def main(job_file: str, contender: str, result_file: str) -> int:
-    """Read the job, train and measure, write the result; give the exit code."""
+def main(job_file: str, contender: str, data: str, result_file: str) -> int:
+    """Read the job, train and measure, write the result.
+
+    Returns:
+        0; 1 for a failure, 2 for bad input, 130 if it was interrupted; what it was is on standard error.
+    """
     job = Job.model_validate_json(Path(job_file).read_bytes())
     warnings.simplefilter("ignore", TruncationWarning)  # how many tokens each reads is a setting
     try:
-        result = measure(contender, CONTENDERS[contender], job.task(), job.test_texts())
+        task, test = job.task(), job.test_texts()
+        if digest([*task.labelled, *test]) != data:
+            raise InputError(f"{job.train} or {job.test}: found other texts than at the start; expected the same")
+        result = measure(contender, CONTENDERS[contender], task, test)
+    except KeyboardInterrupt:
+        return 130
     except (QdinferError, OSError) as error:
         print(f"{contender}: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return 2 if isinstance(error, InputError) else 1
     Path(result_file).write_text(result.model_dump_json(), "utf-8")
     return 0
 

@@ -18,6 +18,7 @@ from torch import nn
 from qdinfer.errors import InputError
 
 from ..config import TransformerConfig
+from ..model_files import transformer_files
 from ..quiet import quiet_transformers
 from .angles import AngleTransformer, export_onnx, quantize_weights
 from .base import Floats, Ints, load_tokenizer, pad_rows, tokenize
@@ -35,10 +36,12 @@ def transformer_tokenizer(path: str) -> Tokenizer:
     Raises:
         InputError: there is no such file, or it is no tokenizer.
     """
+    transformer_files(path)
     file = Path(path) / "tokenizer.json"
-    if not file.is_file():
-        raise InputError(f"{file}: found no file there; expected the tokenizer of a local transformer's folder")
-    return load_tokenizer(file.read_text("utf-8"))
+    try:
+        return load_tokenizer(file.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: found bytes that are not UTF-8; expected a tokenizer.json") from error
 
 
 class TransformerEncoder:
@@ -68,11 +71,12 @@ class TransformerEncoder:
             InputError: no transformer there, or one that the tokenizer does not fit.
         """
         torch.manual_seed(seed)
-        self.tokenizer, self.max_tokens = tokenizer, config.max_tokens
         self._config = config
-        self._rows = tokenize(tokenizer, texts, config.max_tokens)
-        self.lengths = np.array([len(row) for row in self._rows], np.int64)
         body = _load(config)
+        positions = int(getattr(body.config, "max_position_embeddings", config.max_tokens))
+        self.tokenizer, self.max_tokens = tokenizer, min(config.max_tokens, positions)
+        self._rows = tokenize(tokenizer, texts, self.max_tokens)
+        self.lengths = np.array([len(row) for row in self._rows], np.int64)
         largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
         if largest >= body.config.vocab_size:
             raise InputError(
@@ -187,14 +191,22 @@ def _bfloat16() -> Iterator[None]:
 
 def _load(config: TransformerConfig) -> Any:
     """The transformer, cut to its first layers. Taking others than the first costs accuracy."""
-    path = Path(config.path)
-    if not (path / "config.json").is_file():
-        raise InputError(f"{config.path}: found no config.json there; expected a local transformer's folder")
-    try:
-        with quiet_transformers():
-            body = transformers.AutoModel.from_pretrained(str(path), local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{config.path}: found no transformer that can be loaded ({str(error)[:200]})") from error
+    transformer_files(config.path)
+    with quiet_transformers():
+        try:
+            body, report = transformers.AutoModel.from_pretrained(
+                config.path, local_files_only=True, output_loading_info=True
+            )
+        except Exception as error:  # transformers and safetensors raise a dozen kinds for broken files
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise InputError(f"{config.path}: found no transformer that can be loaded ({reason})") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    missing += sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        raise InputError(
+            f"{config.path}: found no fitting weights for {missing[0]} ({len(missing)} in all); expected those of all "
+            "layers: random ones teach nothing"
+        )
     layers = getattr(getattr(body, "encoder", None), "layer", None)
     if layers is None:
         raise InputError(f"{config.path}: found a {type(body).__name__}; expected a BERT-like encoder")

@@ -130,7 +130,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 def _agreement(answers: TeacherLabels, texts: list[str], known: list[Any]) -> str:
     """How often the teacher is right, if all texts have labels that it knows."""
-    if not texts or not set(known) <= set(answers.labels):
+    if not texts or not all(label in answers.labels for label in known):
         return ""
     found = answers.lookup(texts, answers.labels).argmax(axis=1)
     return f", accuracy {np.mean([answers.labels[i] == label for i, label in zip(found, known, strict=True)]):.4g}"

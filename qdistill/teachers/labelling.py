@@ -15,6 +15,7 @@ from tqdm import tqdm
 from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
 
+from ..lock import hold
 from ..memory import peak_memory
 from .base import Teacher, checked_probabilities
 from .batching import checked_batch_size
@@ -97,15 +98,8 @@ def _continued(teacher: Teacher, path: Path, file: IO[bytes]) -> TeacherLabels:
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
     """The file to read and append, held against other processes until the block ends."""
-    import fcntl  # not on Windows, where the rest of the companion works
-
     with path.open("a+b", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{path}: found another process writing to it; expected it alone; wait for it, or give another output"
-            ) from error
+        hold(file.fileno(), path)
         file.seek(0)
         yield file
 

@@ -6,7 +6,6 @@ path never becomes a network call. Weights are read from safetensors or GGUF onl
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from qdinfer.errors import InputError, TeacherError, require
 
+from ..model_files import files_digest, model_files
 from ..quiet import quiet_transformers
 
 __all__ = ["HUB_PREFIX", "Loaded", "first_line", "load"]
@@ -21,7 +21,6 @@ __all__ = ["HUB_PREFIX", "Loaded", "first_line", "load"]
 HUB_PREFIX = "hf:"
 _EXTRA = "distill"
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
-_CONTENT = ("config.json", "tokenizer*", "*.safetensors*", "*.model", "vocab*", "merges.txt", "added_tokens.json")
 _UNUSED = ("pooler.",)  # heads of a base model, behind the layers that are read
 
 Head = Literal["CausalLM", "SequenceClassification", "none"]
@@ -74,7 +73,7 @@ def load(
     if max_tokens < 1:
         raise InputError(f"max_tokens: found {max_tokens}; expected 1 or more")
     name, source, options, files = _resolve(str(model))
-    digest = None if files is None else _digest(files)
+    digest = None if files is None else files_digest(files)
     torch = require("torch", feature="a language model as teacher", extra=_EXTRA)
     transformers = require("transformers", feature="a language model as teacher", extra=_EXTRA)
     precision = getattr(torch, dtype, None)
@@ -123,8 +122,7 @@ def _resolve(model: str) -> tuple[str, str, dict[str, Any], list[Path] | None]:
         return match["id"], match["id"], {"revision": match["revision"] or "main"}, None
     path = Path(model).expanduser()
     if path.is_dir():
-        files = sorted({file for pattern in _CONTENT for file in path.glob(pattern) if file.is_file()})
-        return path.resolve().name, str(path), {"local_files_only": True}, files
+        return path.resolve().name, str(path), {"local_files_only": True}, model_files(path)
     if not path.is_file():
         raise InputError(
             f"{model}: found no file or folder there; expected a model's folder or .gguf file, or "
@@ -135,15 +133,6 @@ def _resolve(model: str) -> tuple[str, str, dict[str, Any], list[Path] | None]:
     for module in ("gguf", "accelerate"):  # transformers reads a .gguf with both
         require(module, feature=f"a .gguf model as teacher (module {module})", extra=_EXTRA)
     return path.name, str(path.parent), {"gguf_file": path.name, "local_files_only": True}, [path]
-
-
-def _digest(files: list[Path]) -> str:
-    """SHA-256 over names and contents; sizes alone would not tell two fine-tunings of one model apart."""
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
 
 
 def _make_paddable(tokenizer: Any, network: Any) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from qdinfer import Artifact
-from qdinfer.errors import QdinferError
+from qdinfer.errors import InputError, QdinferError
 from qdistill.cli import main
-from qdistill.compare import runner
+from qdistill.compare import runner, worker
 from qdistill.compare.contenders import CONTENDERS
 from qdistill.compare.job import Job
-from qdistill.compare.measurement import Measurement, measure, read_results
+from qdistill.compare.measurement import Measurement, digest, measure, read_results
 from qdistill.compare.plot import figure, png
 from qdistill.compare.report import Comparison
+from qdistill.config import make_config
+from qdistill.lock import hold
 from qdistill.names import TITLES
 from qdistill.teachers import label_texts
 
@@ -56,22 +60,31 @@ class Known:
         return np.stack([share, 1 - share], axis=1)
 
 
+def told(folder: Path, *tables: Path) -> Path:
+    """What the teacher said of these tables."""
+    texts = [line.split(",")[0] for path in tables for line in path.read_text().splitlines()[1:]]
+    label_texts(Known(), texts, folder / "teacher.jsonl", setup_seconds=3.0)
+    label_texts(Known(), ["one more text"], folder / "teacher.jsonl")
+    return folder / "teacher.jsonl"
+
+
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What was trained, in this process in place of one of its own, and cheaply."""
     done: list[tuple[str, int]] = []
 
-    def here(job: Job, contender: str) -> Measurement:
+    def here(job: Job, contender: str, data: str) -> Measurement:
         done.append((contender, job.config.seed))
         return Measurement(
             contender=contender,
-            seed=job.config.seed if CONTENDERS[contender].seeded else None,
+            seed=job.config.seed,
             correct=("110" if contender == "twin" else "111" if job.config.seed else "101") * 10,
             trained_parameters=1234,
             disk_bytes=2_500_000,
             peak_memory=300_000_000,
             training_seconds=12.3,
             milliseconds=0.0421,
+            made_with="qdistill 9 on 7 cores",
         )
 
     monkeypatch.setattr(runner, "_in_own_process", here)
@@ -95,7 +108,7 @@ def test_a_comparison_of_real_trainings(
     ]
     results = [*read_results(tmp_path / "out" / "results.json").values()]
     assert [(each.contender, each.seed) for each in results] == [
-        ("student", 0), ("twin", 0), ("tfidf", None), ("student", 1), ("twin", 1), ("student", 2), ("twin", 2)
+        ("student", 0), ("twin", 0), ("tfidf", 0), ("student", 1), ("twin", 1), ("student", 2), ("twin", 2)
     ]  # fmt: skip
     for each in results:
         assert len(each.correct) == 30
@@ -135,7 +148,9 @@ def test_what_was_trained_is_not_trained_again(
     assert compare(train, test, tmp_path / "out", "--seeds", "4") == 0
     assert trained == [("student", 3), ("twin", 3)]
     trained.clear()
-    assert compare(train, test, tmp_path / "out", "--alpha", "0.4") == 0
+    assert (
+        compare(train, test, tmp_path / "out", "--temperature", "3", "--teacher", str(told(tmp_path, train, test))) == 0
+    )
     assert ("tfidf", 0) not in trained, "which does not depend on it"
     assert len(trained) == 6
     trained.clear()
@@ -149,10 +164,10 @@ def test_a_training_that_fails_leaves_what_was_measured(
 ) -> None:
     cheap = runner._in_own_process
 
-    def failing(job: Job, contender: str) -> Measurement:
+    def failing(job: Job, contender: str, data: str) -> Measurement:
         if contender == "tfidf":
             raise QdinferError("gone")
-        return cheap(job, contender)
+        return cheap(job, contender, data)
 
     monkeypatch.setattr(runner, "_in_own_process", failing)
     assert compare(train, test, tmp_path / "out") == 1
@@ -165,8 +180,6 @@ def test_a_training_that_fails_leaves_what_was_measured(
 
 @pytest.mark.slow
 def test_a_process_that_fails_says_so(train: Path, test: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from qdistill.config import make_config
-
     config = make_config("contextual", encoder_path="nowhere")
     job = Job(
         train=str(train), test=str(test), text_column="text", label_column="label", unlabelled=None, teacher=None,
@@ -175,19 +188,17 @@ def test_a_process_that_fails_says_so(train: Path, test: Path, capfd: pytest.Cap
     with pytest.raises(
         QdinferError, match=r"fine_tuned, seed 0: its process ended with code 1; what is measured so far"
     ):
-        runner._in_own_process(job, "fine_tuned")
+        runner._in_own_process(job, "fine_tuned", digest([*job.task().labelled, *job.test_texts()]))
     assert "nowhere" in capfd.readouterr().err
 
 
 def test_the_page_says_what_was_measured(
     train: Path, test: Path, tmp_path: Path, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teacher = tmp_path / "teacher.jsonl"
-    texts = [line.split(",")[0] for path in (train, test) for line in path.read_text().splitlines()[1:]]
-    label_texts(Known(), texts, teacher, setup_seconds=3.0)
-    assert compare(train, test, tmp_path / "out", "--teacher", str(teacher), "--title", "Sea or wood") == 0
+    teacher = told(tmp_path, train, test)
+    assert compare(train, test, tmp_path / "out", "--teacher", str(teacher), "--title", "Sea or $wood\\foo$") == 0
     page = (tmp_path / "out" / "comparison.md").read_text()
-    assert page.startswith("# Sea or wood\n")
+    assert page.startswith("# Sea or $wood\\foo$\n")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     by_title = {row[0]: row[1:] for row in rows}
     assert [*by_title][2:] == [TITLES[name] for name in ("student", "twin", "tfidf", "teacher")]
@@ -202,6 +213,7 @@ def test_the_page_says_what_was_measured(
     assert f"qdistill compare train.csv --test test.csv --output out {' '.join(OPTIONS)}" in page
     assert str(tmp_path) not in page
     assert "training is loading and fitting it" in page
+    assert "- qdistill 9 on 7 cores: quantum student, its classical twin, TF-IDF + logistic regression\n" in page
     assert "| its teacher |" in capsys.readouterr().out
 
 
@@ -214,9 +226,12 @@ def test_the_verdict_follows_the_numbers() -> None:
         return Comparison.of(found).verdict()
 
     assert of("1110", "1110").startswith("The circuit is on par with its classical twin")
-    assert "(+0.00 points, 95 % interval -0.97 to +0.97)" in of("1110", "1110")
-    assert of("1111", "1110").startswith("The circuit is better than tanh in its place (+25.00 points")
-    assert of("1100", "1110").startswith("The circuit is worse than tanh in its place (-25.00 points")
+    assert "(+0.00 points, 95 % interval -0.98 to +0.98)" in of("1110", "1110")
+    assert of("1111", "1110").startswith("The circuit is better than its classical twin")
+    assert "(+25.00 points, 95 % interval +" in of("1111", "1110")
+    assert of("1100", "1110").startswith("The circuit is worse than its classical twin")
+    assert of("1" * 2, "10").startswith("The circuit is better")
+    assert of("10" * 1, "01").startswith("No difference was found"), "too wide an interval is not on par"
 
 
 def test_the_plot_has_a_row_for_each_and_is_a_png() -> None:
@@ -240,6 +255,9 @@ def test_the_plot_has_a_row_for_each_and_is_a_png() -> None:
         (["--unlabelled", "test.csv"], "--unlabelled: found no --teacher"),
         (["--layers", "2"], "--encoder folded: found --layers"),
         (["--label-column", "class"], "expected 'class'"),
+        (["--alpha", "0.4"], "--alpha: found it without --teacher"),
+        (["--unlabelled", "-"], "found - for a table; expected a file"),
+        (["--transformer", "nowhere"], "nowhere: found no config.json there"),
         (["--output", "train.csv"], "--output train.csv: found a file; expected a folder"),
         (["--output", "no/where"], "--output no/where: found no folder"),
     ],
@@ -260,6 +278,7 @@ def test_bad_options_are_named(
         ("a,sea\nb,sea\n", "a,sea\n", "expected at least two different ones"),
         ("a,sea\nb,wood\nc,sea\nd,wood\n", "a,desert\n", "test.csv row 1: found 'desert'"),
         ("a,sea\nb,wood\nc,sea\nd,wood\n", "", "test.csv: found no texts"),
+        ('a,"se\na"\nb,wood\nc,"se\na"\nd,wood\n', "b,wood\n", "label: found"),
     ],
 )
 def test_bad_texts_are_found_before_any_training(
@@ -299,8 +318,11 @@ def test_a_newer_format_of_results_is_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seed", "3"], "found no training of this student; expected one with the same texts, settings and seed 3"),
-        (["--epochs", "2"], "found no training of this student"),
+        (
+            ["--seed", "3"],
+            "found 3 seeds of this student and of those beside it; expected 3 or more, and more than 3, with",
+        ),
+        (["--epochs", "2"], "found 0 seeds of this student"),
     ],
 )
 def test_a_card_takes_no_other_students_comparison(
@@ -315,9 +337,6 @@ def test_a_card_takes_no_other_students_comparison(
 
 
 def test_a_contender_without_its_transformer_is_left_out_and_refused(train: Path, test: Path) -> None:
-    from qdinfer.errors import InputError
-    from qdistill.config import make_config
-
     job = Job(
         train=str(train), test=str(test), text_column="text", label_column="label", unlabelled=None, teacher=None,
         transformer=None, config=make_config("folded"),
@@ -325,3 +344,94 @@ def test_a_contender_without_its_transformer_is_left_out_and_refused(train: Path
     for name in ("paper", "fine_tuned"):
         with pytest.raises(InputError, match=f"{name}: found no transformer to train"):
             measure(name, CONTENDERS[name], job.task(), job.test_texts())
+
+
+def test_another_transformer_of_the_same_name_is_another_comparison(
+    bert: Path, train: Path, test: Path, tmp_path: Path, trained: list[tuple[str, int]]
+) -> None:
+    other = shutil.copytree(bert, tmp_path / "bert")
+    assert compare(train, test, tmp_path / "out", "--transformer", str(bert)) == 0
+    assert [name for name, _ in trained].count("fine_tuned") == 3
+    assert [name for name, _ in trained].count("paper") == 1
+    trained.clear()
+    assert compare(train, test, tmp_path / "out", "--transformer", str(other)) == 0
+    assert not trained, "the same files elsewhere"
+    (other / "config.json").write_text((other / "config.json").read_text() + " ")
+    assert compare(train, test, tmp_path / "out", "--transformer", str(other)) == 0
+    assert {name for name, _ in trained} == {"fine_tuned", "paper"}
+
+
+def test_other_answers_of_the_same_teacher_are_another_comparison(
+    train: Path, test: Path, tmp_path: Path, trained: list[tuple[str, int]]
+) -> None:
+    teacher = told(tmp_path, train, test)
+    assert compare(train, test, tmp_path / "out", "--teacher", str(teacher)) == 0
+    trained.clear()
+    teacher.write_text(teacher.read_text().replace("0.25", "0.26").replace("0.75", "0.74"))
+    assert compare(train, test, tmp_path / "out", "--teacher", str(teacher)) == 0
+    assert {name for name, _ in trained} == {"student", "twin"}
+
+
+def test_texts_that_change_on_the_way_are_noticed(
+    train: Path, test: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = Job(
+        train=str(train), test=str(test), text_column="text", label_column="label", unlabelled=None, teacher=None,
+        transformer=None, config=make_config("folded"),
+    )  # fmt: skip
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    before = digest([*job.task().labelled, *job.test_texts()])
+    test.write_text(test.read_text() + "wave oak,sea\n")
+    assert worker.main(str(tmp_path / "job.json"), "tfidf", before, str(tmp_path / "result.json")) == 2
+    assert "found other texts than at the start" in capsys.readouterr().err
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_second_process_is_told(
+    train: Path, test: Path, tmp_path: Path, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    folder = os.open(tmp_path / "out", os.O_RDONLY)
+    try:
+        hold(folder, tmp_path / "out")
+        assert compare(train, test, tmp_path / "out") == 2
+    finally:
+        os.close(folder)
+    assert "found another process writing to it" in capsys.readouterr().err
+    assert compare(train, test, tmp_path / "out") == 0
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    train: Path, test: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "student.json").write_text("{}")
+    assert compare(train, test, tmp_path / "out") == 2
+    assert "found other things in it" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["student.json"]
+
+
+def test_a_comparison_that_was_stopped_is_no_comparison(
+    train: Path, test: Path, tmp_path: Path, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(train, test, tmp_path / "out") == 0
+    file = tmp_path / "out" / "results.json"
+    content = json.loads(file.read_text())
+    content["results"].popitem()
+    file.write_text(json.dumps(content))
+    command = ["train", str(train), "--test", str(test), *OPTIONS, "--comparison", str(tmp_path / "out")]
+    assert main([*command, "--output", str(tmp_path / "student")]) == 2
+    assert "found 2 seeds of this student" in capsys.readouterr().err
+    file.unlink()
+    assert main([*command, "--output", str(tmp_path / "student")]) == 2
+    assert "results.json: found no file there" in capsys.readouterr().err
+
+
+def test_paths_do_not_stand_on_the_page(
+    train: Path, test: Path, tmp_path: Path, trained: list[tuple[str, int]]
+) -> None:
+    command = ["compare", str(train), f"--test={test.parent}//{test.name}", "--output", f"{tmp_path}/out/", *OPTIONS]
+    assert main(command) == 0
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    assert str(tmp_path) not in page
+    assert "qdistill compare train.csv --test=test.csv --output out" in page

@@ -19,7 +19,7 @@ def test_an_interval_is_around_its_value_and_within_what_can_be(marks: np.ndarra
     value, low, high = mean_accuracy(marks)
     assert value == pytest.approx(marks.mean())
     assert 0 <= low <= value <= high <= 1
-    assert high - low > 0.1, "30 texts leave it open, even if all are right"
+    assert high - low > 0.04, "30 texts leave it open, even if all are right"
 
 
 def test_one_training_has_wilsons_interval() -> None:
@@ -30,21 +30,27 @@ def test_one_training_has_wilsons_interval() -> None:
 def test_seeds_that_differ_widen_the_interval() -> None:
     same = np.array([[True] * 70 + [False] * 30] * 3)
     spread = np.array([[True] * k + [False] * (100 - k) for k in (60, 70, 80)])
-    assert mean_accuracy(same)[1:] == pytest.approx(wilson_interval(70, 100))
-    value, low, high = mean_accuracy(spread)
-    seeds = 4.302652729911275 * 0.1 / np.sqrt(3)  # Student's t for two degrees of freedom
-    alone = wilson_interval(70, 100)
-    assert value - low == pytest.approx(np.hypot(0.7 - alone[0], seeds))
-    assert high - value == pytest.approx(min(0.3, np.hypot(alone[1] - 0.7, seeds)))
+    assert mean_accuracy(same)[1:] == pytest.approx(wilson_interval(70, 100), abs=2e-3)
+    narrow, wide = mean_accuracy(same), mean_accuracy(spread)
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
-@given(hits, hits)
-def test_a_difference_turns_its_sign_with_its_sides(first: np.ndarray, second: np.ndarray) -> None:
+def test_seeds_that_are_right_on_different_texts_narrow_it() -> None:
+    """As if there were more texts, and never more than S·N."""
+    marks = np.array([[text % 3 != seed for text in range(300)] for seed in range(3)])
+    value, low, high = mean_accuracy(marks)
+    alone, all_texts = wilson_interval(value * 300, 300), wilson_interval(value * 900, 900)
+    assert all_texts[1] - all_texts[0] <= high - low + 1e-9 < alone[1] - alone[0]
+
+
+@given(st.integers(1, 4).flatmap(lambda s: st.tuples(*[arrays(np.bool_, (s, 30))] * 2)))
+def test_a_difference_turns_its_sign_with_its_sides(both: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = both
     there, back = difference(first, second), difference(second, first)
-    if len(first) == len(second):
-        assert there == pytest.approx((-back.value, -back.high, -back.low))
+    assert there == pytest.approx((-back.value, -back.high, -back.low))
     assert there.value == pytest.approx(first.mean() - second.mean())
-    assert there.low < there.value < there.high
+    assert -1 <= there.low <= there.value <= there.high <= 1
+    assert there.low < there.high
 
 
 def test_two_that_agree_everywhere_are_not_known_to_be_equal() -> None:
@@ -54,18 +60,22 @@ def test_two_that_agree_everywhere_are_not_known_to_be_equal() -> None:
     assert 0.01 < high == -low < 0.05
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_intervals_hold_what_they_promise(seeds: int) -> None:
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.0), (3, 0.02)])
+def test_intervals_hold_what_they_promise_and_not_much_more(seeds: int, spread: float) -> None:
     rng = np.random.default_rng(seeds)
-    covered, equal, trials = 0, 0, 1000
+    covered, equal, trials = 0, 0, 500
+    truth = 0.3 * 0.35 + 0.7 * 0.92
     for _ in range(trials):
-        hard = rng.random(400) < 0.3  # texts that most trainings get wrong
-        chance = np.clip(np.where(hard, 0.35, 0.92) + rng.normal(0, 0.02 if seeds > 1 else 0, (seeds, 1)), 0, 1)
-        first, second = rng.random((seeds, 400)) < chance, rng.random((seeds, 400)) < chance
+        hard = rng.random(300) < 0.3  # texts that most trainings get wrong
+
+        def trainings(hard: np.ndarray = hard) -> np.ndarray:
+            chance = np.where(hard, 0.35, 0.92) + rng.normal(0, spread, (seeds, 1))
+            return rng.random((seeds, 300)) < np.clip(chance, 0, 1)
+
+        first, second = trainings(), trainings()
         _, low, high = mean_accuracy(first)
-        covered += low <= 0.3 * 0.35 + 0.7 * 0.92 <= high
+        covered += low <= truth <= high
         gap = difference(first, second)
         equal += gap.low <= 0 <= gap.high
-    assert 0.93 * trials <= covered
-    assert 0.93 * trials <= equal
-    assert seeds > 1 or max(covered, equal) <= 0.98 * trials, "with one seed they are not wider than need be"
+    assert 0.92 * trials <= covered <= 0.985 * trials
+    assert 0.90 * trials <= equal <= 0.99 * trials

@@ -125,7 +125,7 @@ def test_unlabelled_texts_without_a_teacher_are_refused() -> None:
         (["a", "b", "c"], ["x", "x", "y"], "only one text has the label 'y'"),
         (["a", "b"], ["x", " "], "label 1 is ' '"),
         (["a", "b"], ["x", 3], "label 1 is 3"),
-        (["a", None], ["x", "y"], "text 1 is None"),
+        (["a", None], ["x", "y"], r"texts\[1\]: found None"),
     ],
 )
 def test_unusable_data_is_refused(texts: list[Any], labels: list[Any], message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 import transformers
 from bert import WORDS
+from safetensors.torch import load_file, save_file
 
 from qdinfer import Classifier, verify
 from qdinfer.errors import InputError
@@ -152,8 +155,13 @@ def test_it_trains_exports_loads_and_verifies(bert: Path, name: str) -> None:
 
 
 def test_what_cannot_be_loaded_is_named(bert: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"tokenizer\.json: found no file there"):
-        transformer_tokenizer(str(tmp_path))
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"found no tokenizer\.json there"):
+        transformer_tokenizer(str(tmp_path / "half"))
+    (tmp_path / "half" / "tokenizer.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="found bytes that are not UTF-8; expected a tokenizer"):
+        transformer_tokenizer(str(tmp_path / "half"))
     tokenizer = transformer_tokenizer(str(bert))
     for path, layers, message in (
         (tmp_path, 1, r"found no config\.json there; expected a local transformer's folder"),
@@ -163,6 +171,38 @@ def test_what_cannot_be_loaded_is_named(bert: Path, tmp_path: Path) -> None:
             TransformerEncoder(
                 TEXTS, tokenizer, 3, TransformerConfig(path=str(path), layers=layers), seed=0, fitted=np.arange(5)
             )
+
+
+def damaged(folder: Path, how: str) -> None:
+    weights = folder / "model.safetensors"
+    if how == "cut":
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    elif how == "layer":
+        tensors = {name: value for name, value in load_file(weights).items() if "layer.1." not in name}
+        save_file(tensors, weights, metadata={"format": "pt"})
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 97}))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("cut", "found no transformer that can be loaded"),
+        ("layer", "found no fitting weights for encoder.layer.1.*random ones teach nothing"),
+        ("shape", "found no "),
+    ],
+)
+def test_a_damaged_transformer_is_named(bert: Path, tmp_path: Path, how: str, message: str) -> None:
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    damaged(folder, how)
+    with pytest.raises(InputError, match=message):
+        made(folder)
+
+
+def test_texts_are_cut_to_the_positions_that_the_transformer_has(bert: Path) -> None:
+    encoder = made(bert, max_tokens=500)
+    assert encoder.max_tokens == 64
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(bert: Path) -> None:
