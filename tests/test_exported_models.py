@@ -100,3 +100,13 @@ def test_headlines_get_the_labels_that_a_reader_would_give(name: str) -> None:
         "Peace talks resume after rebels and government agree to a truce": "world",
     }
     assert Classifier.load(MODELS / name).predict(list(headlines)).tolist() == list(headlines.values())
+
+
+def test_emotion_gets_the_labels_that_a_reader_would_give() -> None:
+    tweets = {
+        "I love this so much, best day ever, thank you all!": "positive",
+        "good morning everyone, the sun is shining": "positive",
+        "my head hurts and I have to work all weekend": "negative",
+        "so sad that my phone is broken, I hate this": "negative",
+    }
+    assert Classifier.load(MODELS / "emotion").predict(list(tweets)).tolist() == list(tweets.values())

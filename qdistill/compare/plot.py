@@ -42,16 +42,17 @@ def figure(comparison: Comparison, title: str) -> Figure:
             panel.set_xlim(min(shown) / 3, max(shown) * 8)
         for place, value, colour in zip(places, values, colours, strict=True):
             if value:
-                panel.barh(place, value, color=colour, height=0.5)
+                panel.plot(value, place, "o", color=colour)
             panel.annotate(
                 f"{value:.3g}" if value else "not measured",
                 (value or panel.get_xlim()[0], place),
-                xytext=(3, 0),
+                xytext=(7, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize="small",
             )
         panel.set_xlabel(label)
+        panel.grid(axis="x", alpha=0.3)
     drawing.suptitle(title, fontsize="medium", parse_math=False)
     return drawing
 

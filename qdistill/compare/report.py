@@ -31,8 +31,8 @@ end, all test texts at once. On disk are the files that would be deployed: large
 students and twin, as float32 where it is fine-tuned whole; a pickle for TF-IDF. QD-LLM's settings are the paper's, on
 the transformer given. The transformer is fine-tuned whole for two epochs."""
 _TEACHER_NOTE = """\
-Students and twin learned from labels and teacher, the others from the labels alone. The teacher's figures are those of
-`qdistill label`: training is loading and fitting it."""
+Student, twin and QD-LLM's settings learned from labels and teacher, the others from the labels alone. The teacher's
+figures are those of `qdistill label`: training is loading and fitting it."""
 _MARGIN = 0.03
 """Two whose difference lies within ± this, with its whole interval, are called on par."""
 
@@ -59,6 +59,22 @@ class Row:
         """The median over seeds of a measured number, None if there is none."""
         values = [value for each in self.measurements if (value := getattr(each, field)) is not None]
         return median(values) if values else None
+
+    def to_cells(self) -> list[str]:
+        """Its line of the table."""
+        low, high = self.accuracy.low, self.accuracy.high
+        parameters, disk = self.middle("trained_parameters"), self.middle("disk_bytes")
+        memory, seconds, milliseconds = (self.middle(n) for n in ("peak_memory", "training_seconds", "milliseconds"))
+        return [
+            self.title,
+            f"{self.accuracy.value:.3f} ({low:.3f} to {high:.3f})",
+            _difference(self.behind),
+            _cell(parameters, "{:,.0f}"),
+            _cell(disk and disk / 1e6, "{:.1f}"),
+            _cell(memory and memory / 1e6, "{:.0f}"),
+            _cell(seconds, "{:.0f}"),
+            _cell(milliseconds, "{:.2f}"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -126,7 +142,7 @@ class Comparison:
 
     def to_markdown(self, title: str, notes: Sequence[str]) -> str:
         """A page: table, verdict, notes."""
-        table = [_COLUMNS, ["---"] * len(_COLUMNS), *map(_cells, self.rows)]
+        table = [_COLUMNS, ["---"] * len(_COLUMNS), *(row.to_cells() for row in self.rows)]
         seeds = [
             f"- {row.title}: "
             + ", ".join(f"{each.correct.count('1') / len(each.correct):.4f}" for each in row.measurements)
@@ -158,26 +174,6 @@ class Comparison:
                 "",
             ]
         )
-
-
-def _cells(row: Row) -> list[str]:
-    low, high = row.accuracy.low, row.accuracy.high
-    parameters, disk = row.middle("trained_parameters"), row.middle("disk_bytes")
-    memory, seconds, milliseconds = (
-        row.middle("peak_memory"),
-        row.middle("training_seconds"),
-        row.middle("milliseconds"),
-    )
-    return [
-        row.title,
-        f"{row.accuracy.value:.3f} ({low:.3f} to {high:.3f})",
-        _difference(row.behind),
-        _cell(parameters, "{:,.0f}"),
-        _cell(disk and disk / 1e6, "{:.1f}"),
-        _cell(memory and memory / 1e6, "{:.0f}"),
-        _cell(seconds, "{:.0f}"),
-        _cell(milliseconds, "{:.2f}"),
-    ]
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from qdinfer import Artifact
+from qdistill.compare.measurement import read_results
+from qdistill.compare.report import Comparison
+from qdistill.names import TITLES
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = (
@@ -20,6 +25,7 @@ ELSEWHERE = (
     "pip install",
     "qdistill train topic_train.csv",
     "qdistill label topic_train.csv",
+    "qdistill compare topic_train.csv",
     "qdinfer evaluate",
 )
 """Commands that other tests run, or that need data which are not in the repository."""
@@ -102,6 +108,22 @@ def test_format_page_has_every_field_of_the_manifest() -> None:
 
     missing = [name for model in (Manifest, Golden) for name in fields(model, "") if f"`{name}`" not in page]
     assert not missing
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "comparison").iterdir()), ids=lambda path: path.name)
+def test_comparison_pages_are_of_their_results(folder: Path) -> None:
+    results = read_results(folder / "results.json").values()
+    found = {name: [each for each in results if each.contender == name] for name in TITLES}
+    comparison = Comparison.of({name: some for name, some in found.items() if some})
+    page, overview = (folder / "comparison.md").read_text(), (ROOT / "docs" / "comparison.md").read_text()
+    assert comparison.verdict() in page
+    assert comparison.verdict() in overview
+    for row in comparison.rows:
+        assert "| " + " | ".join(row.to_cells()) + " |" in page
+        assert row.to_cells()[1] in overview
+    assert len(found["student"]) >= 3
+    metrics = Artifact.open(ROOT / "exported_models" / folder.name).manifest.provenance.metrics
+    assert comparison.to_metrics().items() <= metrics.items(), "the card's numbers are these"
 
 
 def test_links_between_documents_lead_somewhere() -> None:
