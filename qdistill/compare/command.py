@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,5 +84,7 @@ def _check_output(folder: Path) -> None:
         raise InputError(f"--output {folder}: found a file; expected a folder")
     if not folder.absolute().parent.is_dir():
         raise InputError(f"--output {folder}: found no folder {folder.absolute().parent}; expected an existing one")
+    if not os.access(folder if folder.is_dir() else folder.absolute().parent, os.W_OK):
+        raise InputError(f"--output {folder}: found no permission to write there; expected a folder to write to")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "results.json").is_file():
         raise InputError(f"--output {folder}: found other things in it; expected a new folder, or one of a comparison")
