@@ -42,7 +42,7 @@ def test_each_trains_and_is_measured(bert: Path, config: TrainConfig, name: str)
     least = {"student": 0.8, "twin": 0.8, "tfidf": 0.9, "fine_tuned": 0.0, "paper": 0.3}[name]
     assert found.correct.count("1") / len(TEXTS) >= least
     assert found.disk_bytes is not None
-    assert found.disk_bytes > 10_000
+    assert found.disk_bytes > 1_000
     assert found.training_seconds is not None
     assert found.training_seconds > 0
 
