@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from qdinfer.errors import InputError
 
-__all__ = ["files_digest", "model_files", "transformer_files"]
+__all__ = ["files_digest", "missing_weights", "model_files", "transformer_files"]
 
 _CONTENT = ("config.json", "tokenizer*", "*.safetensors*", "*.model", "vocab*", "merges.txt", "added_tokens.json")
 
@@ -39,3 +40,14 @@ def transformer_files(path: str) -> list[Path]:
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{path}: found no tokenizer.json there; expected that of a local transformer's folder")
     return model_files(folder)
+
+
+def missing_weights(report: Mapping[str, Any], *, headless: bool) -> list[str]:
+    """The weights that transformers made up, for its files had none or of another shape.
+
+    Args:
+        report: what it says of a loaded model with `output_loading_info`.
+        headless: whether only the layers are wanted, so that the pooler behind them may be missing.
+    """
+    missing = sorted(key for key in report["missing_keys"] if not (headless and key.startswith("pooler.")))
+    return missing + sorted(str(key) for key in report["mismatched_keys"])

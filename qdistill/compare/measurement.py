@@ -27,7 +27,7 @@ from .statistics import Hits
 if TYPE_CHECKING:
     from ..recipe import Labelled
 
-__all__ = ["FORMAT", "Measurement", "digest", "hits", "measure", "read_results", "write_results"]
+__all__ = ["FORMAT", "Measurement", "digest", "hits", "measure", "read_results", "texts_digest", "write_results"]
 
 FORMAT = 1
 _PASSES = 3  # over the test texts, for the time of one
@@ -98,6 +98,11 @@ def hits(measurements: Sequence[Measurement]) -> Hits:
 def digest(value: object) -> str:
     """The SHA-256 of plain values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def texts_digest(labelled: Labelled, test: Labelled) -> str:
+    """What tells these texts and labels from others."""
+    return digest([*labelled, *test])
 
 
 def read_results(path: Path) -> dict[str, Measurement]:

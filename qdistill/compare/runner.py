@@ -22,7 +22,7 @@ from ..teachers import TeacherLabels
 from ..train import class_numbers
 from .contenders import CONTENDERS, Task
 from .job import Job
-from .measurement import Measurement, digest, read_results, write_results
+from .measurement import Measurement, digest, read_results, texts_digest, write_results
 
 __all__ = ["recorded", "run"]
 
@@ -120,7 +120,7 @@ class _Read:
         model = None
         if job.transformer is not None:
             model = files_digest(transformer_files(job.transformer))
-        return cls(job, task, test, names, digest([*task.labelled, *test]), digest(lesson), model)
+        return cls(job, task, test, names, texts_digest(task.labelled, test), digest(lesson), model)
 
     def plan(self, seeds: Sequence[int]) -> dict[str, tuple[str, Job]]:
         """The key of each training → contender and job. The key is the digest of everything that decides the result."""

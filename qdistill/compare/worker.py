@@ -10,7 +10,7 @@ from qdinfer.errors import InputError, QdinferError, TruncationWarning
 
 from .contenders import CONTENDERS
 from .job import Job
-from .measurement import digest, measure
+from .measurement import measure, texts_digest
 
 __all__ = ["main"]
 
@@ -25,7 +25,7 @@ def main(job_file: str, contender: str, data: str, result_file: str) -> int:
     warnings.simplefilter("ignore", TruncationWarning)  # how many tokens each reads is a setting
     try:
         task, test = job.task(), job.test_texts()
-        if digest([*task.labelled, *test]) != data:
+        if texts_digest(task.labelled, test) != data:
             raise InputError(f"{job.train} or {job.test}: found other texts than at the start; expected the same")
         result = measure(contender, CONTENDERS[contender], task, test)
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from torch import nn
 from qdinfer.errors import InputError
 
 from ..config import TransformerConfig
-from ..model_files import transformer_files
+from ..model_files import missing_weights, transformer_files
 from ..quiet import quiet_transformers
 from .angles import AngleTransformer, export_onnx, quantize_weights
 from .base import Floats, Ints, load_tokenizer, pad_rows, tokenize
@@ -200,9 +200,7 @@ def _load(config: TransformerConfig) -> Any:
         except Exception as error:  # transformers and safetensors raise a dozen kinds for broken files
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise InputError(f"{config.path}: found no transformer that can be loaded ({reason})") from error
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    missing += sorted(str(key) for key in report["mismatched_keys"])
-    if missing:
+    if missing := missing_weights(report, headless=True):
         raise InputError(
             f"{config.path}: found no fitting weights for {missing[0]} ({len(missing)} in all); expected those of all "
             "layers: random ones teach nothing"

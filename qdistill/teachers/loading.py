@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from qdinfer.errors import InputError, TeacherError, require
 
-from ..model_files import files_digest, model_files
+from ..model_files import files_digest, missing_weights, model_files
 from ..quiet import quiet_transformers
 
 __all__ = ["HUB_PREFIX", "Loaded", "first_line", "load"]
@@ -21,7 +21,6 @@ __all__ = ["HUB_PREFIX", "Loaded", "first_line", "load"]
 HUB_PREFIX = "hf:"
 _EXTRA = "distill"
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
-_UNUSED = ("pooler.",)  # heads of a base model, behind the layers that are read
 
 Head = Literal["CausalLM", "SequenceClassification", "none"]
 
@@ -95,9 +94,7 @@ def load(
                     f"{found}; expected one on the hub; see the name, the network, or a token"
                 ) from error
             raise InputError(f"{found}; expected config.json, a tokenizer and safetensors, or one .gguf") from error
-    missing = sorted(key for key in report["missing_keys"] if not (head == "none" and key.startswith(_UNUSED)))
-    missing += sorted(str(key) for key in report["mismatched_keys"])
-    if missing:
+    if missing := missing_weights(report, headless=head == "none"):
         raise InputError(
             f"{model}: found no weights for {missing[0]} ({len(missing)} in all); expected a model with "
             f"{'its layers' if head == 'none' else f'a trained {head} head'}: random weights teach nothing"
