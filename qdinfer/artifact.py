@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic_core import PydanticSerializationError
+from msgspec.structs import replace
 
 from .atomic import replacing
 from .audit.graph import Port, audit_onnx
@@ -97,12 +97,8 @@ class Artifact:
             ArtifactError: it could not be opened again.
         """
         records = {name: FileRecord(size=len(data), sha256=_sha256(data)) for name, data in sorted(files.items())}
-        changed = manifest.model_copy(update={"files": records})  # unchecked, so it is read back as at opening
-        try:
-            content = changed.to_json()
-        except PydanticSerializationError as error:
-            raise ArtifactError(MANIFEST, f"a text that is not Unicode ({error})", "texts that UTF-8 has") from error
-        return cls._checked(parse_manifest(content), files, None)
+        changed = replace(manifest, files=records)  # unchecked, so it is read back as at opening
+        return cls._checked(parse_manifest(changed.to_json()), files, None)
 
     @classmethod
     def _checked(cls, manifest: Manifest, files: Mapping[str, bytes], path: Path | None) -> Artifact:

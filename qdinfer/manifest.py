@@ -7,26 +7,22 @@ The number in ``format`` is the format's own and moves apart from the package's 
 A reader opens its own format and every older one, and refuses a newer one by its number. A field that an older reader
 would have to understand in order to answer rightly raises the number; nothing is ever taken away from a number that was
 released. Each format keeps a stored artifact under ``tests/artifacts``, which must open and verify for ever.
+
+The classes are plain records: making one checks nothing, `parse_manifest` and `parse_golden` check all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Self, TypeVar
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    FailFast,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+import msgspec
+from msgspec import Meta
 
 from .errors import ArtifactError
 
@@ -47,188 +43,156 @@ __all__ = [
 ]
 
 FORMAT = 1
+_MANIFEST = "student.json"
+_GOLDEN = "golden.json"
+_SCHEMA = f"the schema of format {FORMAT} (docs/format.md)"
+R = TypeVar("R")
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
-PauliZ = Annotated[str, StringConstraints(pattern=r"^[IZ]{1,256}$")]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
-M = TypeVar("M", bound=BaseModel)
-Weights = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1), FailFast()]
-# A list stops at its first wrong entry: pydantic keeps about a kilobyte for each, and a file may have millions.
-Vector = Annotated[list[float], Field(min_length=1), FailFast()]
-Matrix = Annotated[list[Vector], FailFast()]
-Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], FailFast()]
+# Python's `$` also matches before a final newline, that of ECMA-262 (JSON Schema) does not; the lookahead forbids it.
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$(?!\n)")]
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$(?!\n)")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$(?!\n)")]
+PauliZ = Annotated[str, Meta(pattern=r"^[IZ]{1,256}$(?!\n)")]
+Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$(?!\n)")]
+Weights = Annotated[list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=1)]
+Vector = Annotated[list[float], Meta(min_length=1)]
+Matrix = list[Vector]
+Tokens = list[Annotated[int, Meta(ge=0, lt=2**31)]]
+Metrics = dict[str, float]
+Settings = dict[str, str | int | float | bool | None]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all records share."""
 
 
-class FileRecord(_Model):
+class FileRecord(_Record, frozen=True, kw_only=True):
     """What a file of the artifact must be."""
 
-    size: int = Field(ge=0, description="Bytes.")
-    sha256: Sha256 = Field(description="SHA-256 of the content, in lower-case hexadecimal.")
+    size: Annotated[int, Meta(ge=0, description="Bytes.")]
+    sha256: Annotated[Sha256, Meta(description="SHA-256 of the content, in lower-case hexadecimal.")]
 
 
-class EncoderSpec(_Model):
+Files = dict[FileName, FileRecord]
+
+
+class EncoderSpec(_Record, frozen=True, kw_only=True):
     """How texts become the input of ``encoder.onnx``.
 
     The graph takes ``input_ids`` and ``attention_mask``, both int64 (N, T), and gives ``angles``, float32 (N, P), in
     radians, column by column in the order of the circuit's inputs.
     """
 
-    max_tokens: int = Field(ge=1, le=65536, description="Longer texts are cut to this many tokens.")
-    pad_id: int = Field(
-        ge=0, lt=2**31, description="Token id that fills the shorter rows of a batch, where the mask is 0."
-    )
+    max_tokens: Annotated[int, Meta(ge=1, le=65536, description="Longer texts are cut to this many tokens.")]
+    pad_id: Annotated[
+        int, Meta(ge=0, lt=2**31, description="Token id that fills the shorter rows of a batch, where the mask is 0.")
+    ]
 
 
-class CircuitSpec(_Model):
+class CircuitSpec(_Record, frozen=True, kw_only=True):
     """How angles are bound to ``circuit.qasm``, and what is measured."""
 
-    inputs: list[Identifier] = Field(
-        min_length=1, max_length=1024, description="Names of the circuit's `input float[64]`, in the encoder's order."
-    )
-    observables: list[PauliZ] = Field(
-        min_length=1,
-        max_length=1024,
-        description="Pauli-Z strings, one letter a qubit, qubit 0 rightmost (Qiskit's order).",
-    )
-
-    @field_validator("inputs", "observables")
-    @classmethod
-    def _unique(cls, value: list[str]) -> list[str]:
-        repeated = sorted({item for item in value if value.count(item) > 1})
-        if repeated:
-            raise ValueError(f"{', '.join(repeated)} is listed more than once")
-        return value
-
-    @field_validator("observables")
-    @classmethod
-    def _measurable(cls, value: list[str]) -> list[str]:
-        if len({len(observable) for observable in value}) != 1:
-            raise ValueError("the observables differ in length; each needs one letter for every qubit")
-        for observable in value:
-            if "Z" not in observable:
-                raise ValueError(f"{observable} has no Z, so it is 1 whatever the text")
-        return value
+    inputs: Annotated[
+        list[Identifier],
+        Meta(
+            min_length=1,
+            max_length=1024,
+            description="Names of the circuit's `input float[64]`, in the encoder's order.",
+        ),
+    ]
+    observables: Annotated[
+        list[PauliZ],
+        Meta(
+            min_length=1,
+            max_length=1024,
+            description="Pauli-Z strings, one letter a qubit, qubit 0 rightmost (Qiskit's order).",
+        ),
+    ]
 
 
-class CompiledSpec(_Model):
+class CompiledSpec(_Record, frozen=True, kw_only=True):
     """What ``compiled.onnx`` was made from, and how exact it is."""
 
-    circuit_sha256: Sha256 = Field(description="`Circuit.sha256` of the circuit that it was compiled from.")
-    max_error: float = Field(
-        ge=0, description="Largest difference from the circuit's statevector, over `checked` random angle rows."
-    )
-    checked: int = Field(ge=1, description="How many random angle rows were compared.")
+    circuit_sha256: Annotated[Sha256, Meta(description="`Circuit.sha256` of the circuit that it was compiled from.")]
+    max_error: Annotated[
+        float,
+        Meta(ge=0, description="Largest difference from the circuit's statevector, over `checked` random angle rows."),
+    ]
+    checked: Annotated[int, Meta(ge=1, description="How many random angle rows were compared.")]
 
 
-class ReadoutSpec(_Model):
+class ReadoutSpec(_Record, frozen=True, kw_only=True):
     """The linear layer: logits = (weights · expectations + bias) / temperature, then softmax."""
 
-    weights: Annotated[list[Weights], FailFast()] = Field(
-        min_length=2, description="(C, M): one row a label, one column an observable."
-    )
-    bias: Weights = Field(description="(C,)")
-    temperature: float = Field(
-        default=1.0, ge=1e-6, le=1e6, description="Divides the logits; calibrates the probabilities."
-    )
+    weights: Annotated[
+        list[Weights], Meta(min_length=2, description="(C, M): one row a label, one column an observable.")
+    ]
+    bias: Annotated[Weights, Meta(description="(C,)")]
+    temperature: Annotated[
+        float, Meta(ge=1e-6, le=1e6, description="Divides the logits; calibrates the probabilities.")
+    ] = 1.0
 
 
-class Provenance(_Model):
+class Provenance(_Record, frozen=True, kw_only=True):
     """Where the student comes from. Nothing here changes an answer."""
 
-    teacher: str | None = Field(default=None, description="The model that it was distilled from, if any.")
-    data: str | None = Field(default=None, description="What it was trained on.")
-    license: str | None = Field(default=None, description="SPDX expression for the artifact, and what is inside it.")
-    command: str | None = Field(default=None, description="The command that made it.")
-    made_with: str | None = Field(default=None, description="Program and version that wrote the artifact.")
-    metrics: dict[str, float] = Field(default_factory=dict, description="Measured numbers, by name.")
-    settings: dict[str, str | int | float | bool | None] = Field(
-        default_factory=dict, description="Training settings, by name."
-    )
+    teacher: Annotated[str | None, Meta(description="The model that it was distilled from, if any.")] = None
+    data: Annotated[str | None, Meta(description="What it was trained on.")] = None
+    license: Annotated[str | None, Meta(description="SPDX expression for the artifact, and what is inside it.")] = None
+    command: Annotated[str | None, Meta(description="The command that made it.")] = None
+    made_with: Annotated[str | None, Meta(description="Program and version that wrote the artifact.")] = None
+    metrics: Annotated[Metrics, Meta(description="Measured numbers, by name.")] = msgspec.field(default_factory=dict)
+    settings: Annotated[Settings, Meta(description="Training settings, by name.")] = msgspec.field(default_factory=dict)
 
 
-class Manifest(_Model):
+class Manifest(_Record, frozen=True, kw_only=True):
     """``student.json``: everything about a student that is not in its other files."""
 
-    format: int = Field(ge=1, le=FORMAT, description="The number of this format.")
-    name: Name = Field(description="Short name, fit for a file name.")
-    labels: Annotated[list[Label], FailFast()] = Field(
-        min_length=2, description="The classes, in the order of the readout's rows."
-    )
+    format: Annotated[int, Meta(ge=1, le=FORMAT, description="The number of this format.")]
+    name: Annotated[Name, Meta(description="Short name, fit for a file name.")]
+    labels: Annotated[list[Label], Meta(min_length=2, description="The classes, in the order of the readout's rows.")]
     encoder: EncoderSpec
     circuit: CircuitSpec
     readout: ReadoutSpec
-    compiled: CompiledSpec | None = Field(default=None, description="Present exactly if compiled.onnx is.")
-    provenance: Provenance = Field(default_factory=Provenance)
-    files: dict[FileName, FileRecord] = Field(description="Every other file of the artifact, by name.")
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, value: list[str]) -> list[str]:
-        if len(set(value)) != len(value):
-            raise ValueError("a label is listed more than once")
-        return value
-
-    @model_validator(mode="after")
-    def _shapes(self) -> Self:
-        labels, observables = len(self.labels), len(self.circuit.observables)
-        rows = len(self.readout.weights)
-        if rows != labels:
-            raise ValueError(f"readout.weights has {rows} rows for {labels} labels")
-        for i, row in enumerate(self.readout.weights):
-            if len(row) != observables:
-                raise ValueError(f"readout.weights row {i} has {len(row)} columns for {observables} observables")
-        if len(self.readout.bias) != labels:
-            raise ValueError(f"readout.bias has {len(self.readout.bias)} entries for {labels} labels")
-        if (self.compiled is None) != ("compiled.onnx" not in self.files):
-            raise ValueError("`compiled` and the file compiled.onnx must be there both or neither")
-        return self
+    compiled: Annotated[CompiledSpec | None, Meta(description="Present exactly if compiled.onnx is.")] = None
+    provenance: Provenance = msgspec.field(default_factory=Provenance)
+    files: Annotated[Files, Meta(description="Every other file of the artifact, by name.")]
 
     def to_json(self) -> bytes:
-        """The bytes of ``student.json``: UTF-8, sorted as declared, one final newline."""
-        return (self.model_dump_json(indent=2) + "\n").encode()
+        """The bytes of ``student.json``: UTF-8, sorted as declared, one final newline.
+
+        Raises:
+            ArtifactError: a value that JSON has not.
+        """
+        for name, value in self.provenance.settings.items():  # as null, it would pass for a setting that is None
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ArtifactError(_MANIFEST, f"provenance.settings.{name}: {value}", "a finite number")
+        return _encode(self, _MANIFEST, indent=2)
 
 
-class Tolerance(_Model):
+class Tolerance(_Record, frozen=True, kw_only=True):
     """The largest difference from a golden value that still counts as the same answer."""
 
-    angles: float = Field(default=1e-3, gt=0, description="Radians.")
-    expectations: float = Field(default=1e-5, gt=0)
-    probabilities: float = Field(default=1e-5, gt=0)
+    angles: Annotated[float, Meta(gt=0, description="Radians.")] = 1e-3
+    expectations: Annotated[float, Meta(gt=0)] = 1e-5
+    probabilities: Annotated[float, Meta(gt=0)] = 1e-5
 
 
-class Golden(_Model):
+class Golden(_Record, frozen=True, kw_only=True):
     """``golden.json``: a few texts and what each stage makes of them, for `qdinfer.verify`."""
 
-    texts: Annotated[list[str], FailFast()] = Field(min_length=1)
-    token_ids: Annotated[list[Tokens], FailFast()] = Field(
-        description="(N, …): each text's tokens, truncated, not padded."
-    )
-    angles: Matrix = Field(description="(N, P): what the encoder gives, in radians.")
-    expectations: Matrix = Field(description="(N, M): exact, for these angles.")
-    probabilities: Matrix = Field(description="(N, C): for these expectations.")
-    labels: Annotated[list[Label], FailFast()] = Field(description="(N,): the most probable class.")
-    tolerance: Tolerance = Field(default_factory=Tolerance)
-
-    @model_validator(mode="after")
-    def _same_length(self) -> Self:
-        lengths = {
-            name: len(getattr(self, name))
-            for name in ("texts", "token_ids", "angles", "expectations", "probabilities", "labels")
-        }
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"the columns differ in length: {lengths}")
-        return self
+    texts: Annotated[list[str], Meta(min_length=1)]
+    token_ids: Annotated[list[Tokens], Meta(description="(N, …): each text's tokens, truncated, not padded.")]
+    angles: Annotated[Matrix, Meta(description="(N, P): what the encoder gives, in radians.")]
+    expectations: Annotated[Matrix, Meta(description="(N, M): exact, for these angles.")]
+    probabilities: Annotated[Matrix, Meta(description="(N, C): for these expectations.")]
+    labels: Annotated[list[Label], Meta(description="(N,): the most probable class.")]
+    tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
 
     def to_json(self) -> bytes:
-        """The bytes of ``golden.json``."""
-        return (self.model_dump_json(indent=1) + "\n").encode()
+        """The bytes of ``golden.json``. Raises as `Manifest.to_json` does."""
+        return _encode(self, _GOLDEN, indent=1)
 
 
 def circuit_sha256(qasm: str, inputs: Sequence[str], observables: Sequence[str]) -> str:
@@ -237,8 +201,7 @@ def circuit_sha256(qasm: str, inputs: Sequence[str], observables: Sequence[str])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-class _FormatOnly(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
+class _FormatOnly(msgspec.Struct):
     format: int
 
 
@@ -246,16 +209,46 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read ``student.json``.
 
     Raises:
-        ArtifactError: not JSON, a newer format, or not of the schema; every wrong field is named.
+        ArtifactError: not JSON, a newer format, or not of the schema; the first wrong field is named.
     """
-    number = _parse(_FormatOnly, "student.json", data).format
+    number = _decode(_FormatOnly, _MANIFEST, data).format
     if number > FORMAT:
         raise ArtifactError(
-            "student.json",
+            _MANIFEST,
             f"format {number}",
             f"format {FORMAT} or older, which is what this version reads: pip install --upgrade qdinfer",
         )
-    return _parse(Manifest, "student.json", data)
+    manifest = _decode(Manifest, _MANIFEST, data)
+    fault = _fault_between_fields(manifest)
+    if fault is not None:
+        raise ArtifactError(_MANIFEST, fault, _SCHEMA)
+    return manifest
+
+
+def _fault_between_fields(manifest: Manifest) -> str | None:
+    """What is wrong in a manifest whose fields are right one by one, if anything."""
+    labels, circuit, readout = manifest.labels, manifest.circuit, manifest.readout
+    if len(set(labels)) != len(labels):
+        return "labels: a label is listed more than once"
+    for field, values in (("inputs", circuit.inputs), ("observables", circuit.observables)):
+        repeated = sorted(value for value, count in Counter(values).items() if count > 1)
+        if repeated:
+            return f"circuit.{field}: {', '.join(repeated)} is listed more than once"
+    if len(set(map(len, circuit.observables))) != 1:
+        return "circuit.observables: the observables differ in length; each needs one letter for every qubit"
+    for observable in circuit.observables:
+        if "Z" not in observable:
+            return f"circuit.observables: {observable} has no Z, so it is 1 whatever the text"
+    if len(readout.weights) != len(labels):
+        return f"readout.weights has {len(readout.weights)} rows for {len(labels)} labels"
+    for i, row in enumerate(readout.weights):
+        if len(row) != len(circuit.observables):
+            return f"readout.weights row {i} has {len(row)} columns for {len(circuit.observables)} observables"
+    if len(readout.bias) != len(labels):
+        return f"readout.bias has {len(readout.bias)} entries for {len(labels)} labels"
+    if (manifest.compiled is None) != ("compiled.onnx" not in manifest.files):
+        return "`compiled` and the file compiled.onnx must be there both or neither"
+    return None
 
 
 def parse_golden(data: bytes, manifest: Manifest) -> Golden:
@@ -264,7 +257,11 @@ def parse_golden(data: bytes, manifest: Manifest) -> Golden:
     Raises:
         ArtifactError: not JSON, not of the schema, or made for other shapes or labels.
     """
-    golden = _parse(Golden, "golden.json", data)
+    golden = _decode(Golden, _GOLDEN, data)
+    columns = ("texts", "token_ids", "angles", "expectations", "probabilities", "labels")
+    lengths = {column: len(getattr(golden, column)) for column in columns}
+    if len(set(lengths.values())) != 1:
+        raise ArtifactError(_GOLDEN, f"the columns differ in length: {lengths}", _SCHEMA)
     widths = {
         "angles": len(manifest.circuit.inputs),
         "expectations": len(manifest.circuit.observables),
@@ -273,30 +270,80 @@ def parse_golden(data: bytes, manifest: Manifest) -> Golden:
     for column, width in widths.items():
         for i, row in enumerate(getattr(golden, column)):
             if len(row) != width:
-                raise ArtifactError("golden.json", f"{len(row)} values in {column}[{i}]", f"{width}")
+                raise ArtifactError(_GOLDEN, f"{len(row)} values in {column}[{i}]", f"{width}")
     unknown = sorted(set(golden.labels) - set(manifest.labels))
     if unknown:
-        raise ArtifactError("golden.json", f"the label {unknown[0]!r}", f"one of {manifest.labels}")
+        raise ArtifactError(_GOLDEN, f"the label {unknown[0]!r}", f"one of {manifest.labels}")
     return golden
 
 
-def _parse(model: type[M], file: str, data: bytes) -> M:
+def _encode(record: _Record, file: str, *, indent: int) -> bytes:
     try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        first = details[0]
-        where = ".".join(str(part) for part in first["loc"])
-        found = f"{where}: {first['msg']}" if where else first["msg"]
-        if not where and first["type"] == "json_invalid":
-            raise ArtifactError(file, f"no valid JSON ({first['msg']})", "a UTF-8 JSON object") from error
-        if "input" in first and not isinstance(first["input"], dict | list):
-            found += f" (it is {_short(first['input'])})"
-        if len(details) > 1:
-            found += f", and {len(details) - 1} more"
-        raise ArtifactError(file, found, f"the schema of format {FORMAT} (docs/format.md)") from error
+        return msgspec.json.format(msgspec.json.encode(record), indent=indent) + b"\n"
+    except UnicodeEncodeError as error:
+        raise ArtifactError(file, f"a text that is not Unicode ({error})", "texts that UTF-8 has") from error
+    except TypeError as error:
+        raise ArtifactError(file, f"a value that JSON has not ({error})", _SCHEMA) from error
 
 
-def _short(value: Any) -> str:
-    text = re.sub(r"\s+", " ", repr(value))
-    return text if len(text) <= 60 else text[:57] + "…"
+def _decode(kind: type[R], file: str, data: bytes) -> R:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise ArtifactError(file, _describe(str(error), _plain(file, data)), _SCHEMA) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_json(file, error) from error
+
+
+def _plain(file: str, data: bytes) -> Any:
+    """The content as dicts and lists. What is not of the schema may also be no JSON, further on."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_json(file, error) from error
+
+
+def _no_json(file: str, error: Exception) -> ArtifactError:
+    return ArtifactError(file, f"no valid JSON ({error})", "a UTF-8 JSON object")
+
+
+_STEP = r"\.(\w+)|\[([0-9]{1,9})\]|\[\.\.\.\]"
+_PLACE = re.compile(rf"(.*) - at `(key` in `)?\$((?:{_STEP})*)`", re.DOTALL)
+_MAPPINGS: Mapping[str, Any] = {"files": Files, "metrics": Metrics, "settings": Settings}
+
+
+def _describe(message: str, content: Any) -> str:
+    """A message of msgspec with the field's path in front and its value behind.
+
+    The message is like "Expected `int` >= 0 - at `$.files[...].size`" or "… - at `key` in `$.files`".
+    """
+    place = _PLACE.fullmatch(message)
+    if place is None:
+        return _short(message, 300)
+    path: list[str] = []
+    value = content
+    try:
+        for name, index in re.findall(_STEP, place[3] + "[...]" * bool(place[2])):
+            key = int(index) if index else name or _wrong_key(path[-1], value)
+            path.append(str(key))
+            value = value[key]
+    except (LookupError, TypeError, AttributeError):  # no place at all: an unknown field is called like one
+        return _short(message, 300)
+    found = f"{'.'.join(path)}: {_short(place[1], 300)}"
+    value = path[-1] if place[2] else value
+    return found if isinstance(value, dict | list) else f"{found} (it is {_short(repr(value), 60)})"
+
+
+def _wrong_key(field: str, entries: Mapping[str, Any]) -> str:
+    """The key of the first entry that is not of the field's schema, which msgspec does not tell."""
+    for key, entry in entries.items():
+        try:
+            msgspec.convert({key: entry}, _MAPPINGS[field])
+        except msgspec.ValidationError:
+            return key
+    raise LookupError(field)
+
+
+def _short(text: str, limit: int) -> str:
+    text = re.sub(r"\s+", " ", text)
+    return text if len(text) <= limit else text[: limit - 3] + "…"

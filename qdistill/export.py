@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec.structs import replace
 
 from qdinfer import __version__
 from qdinfer.artifact import Artifact
@@ -106,25 +107,23 @@ def export(parts: Parts) -> tuple[Artifact, str | None]:
     compiled, reason = _compiled(circuit, files)
     files["golden.json"] = _golden(parts).to_json()
     files["README.md"] = b""
-    return Artifact.create(manifest.model_copy(update={"compiled": compiled}), files), reason
+    return Artifact.create(replace(manifest, compiled=compiled), files), reason
 
 
 def _manifest(parts: Parts) -> Manifest:
-    """The manifest so far, without files; put together unchecked, then read as at opening."""
+    """The manifest so far, without files; read as at opening."""
     circuit = parts.circuit
-    draft = Manifest.model_construct(
+    draft = Manifest(
         format=FORMAT,
         name=parts.name,
         labels=list(parts.labels),
-        encoder=EncoderSpec.model_construct(max_tokens=parts.max_tokens, pad_id=parts.pad_id),
-        circuit=CircuitSpec.model_construct(inputs=list(circuit.inputs), observables=list(circuit.observables)),
-        readout=ReadoutSpec.model_construct(
+        encoder=EncoderSpec(max_tokens=parts.max_tokens, pad_id=parts.pad_id),
+        circuit=CircuitSpec(inputs=list(circuit.inputs), observables=list(circuit.observables)),
+        readout=ReadoutSpec(
             weights=np.asarray(parts.weights, np.float64).tolist(),
             bias=np.asarray(parts.bias, np.float64).tolist(),
             temperature=parts.temperature,
         ),
-        compiled=None,
-        provenance=Provenance(),
         files={},
     )
     return parse_manifest(draft.to_json())
@@ -132,8 +131,8 @@ def _manifest(parts: Parts) -> Manifest:
 
 def with_provenance(artifact: Artifact, provenance: Provenance) -> Artifact:
     """The student with this provenance, ``made_with`` filled in, and its model card written from it."""
-    provenance = provenance.model_copy(update={"made_with": f"qdistill {__version__}"})
-    manifest = artifact.manifest.model_copy(update={"provenance": provenance})
+    provenance = replace(provenance, made_with=f"qdistill {__version__}")
+    manifest = replace(artifact.manifest, provenance=provenance)
     files = {**artifact.files, "README.md": model_card(manifest, Circuit.from_artifact(artifact)).encode()}
     return Artifact.create(manifest, files)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from qdinfer.artifact import Artifact
 from qdinfer.circuit import Circuit
@@ -100,7 +100,7 @@ def train_student(
     added: dict[str, Any] = {"metrics": metrics | dict(compared), "settings": config.flat()}
     if teacher is not None:
         added["teacher"] = _described(teacher)
-    measured = provenance.model_copy(update=added)
+    measured = msgspec.structs.replace(provenance, **added)
     return with_provenance(artifact, measured), reason
 
 
@@ -120,10 +120,9 @@ def check_names(name: str, labels: Sequence[str]) -> None:
     for what, kind, values in (("name", Name, [name]), ("label", Label, sorted(set(labels)))):
         for value in values:
             try:
-                TypeAdapter(kind).validate_python(value)
-            except ValidationError as error:
-                message = error.errors(include_url=False)[0]["msg"]
-                raise InputError(f"{what}: found {value!r}; expected one that fits a manifest ({message})") from error
+                msgspec.convert(value, kind)
+            except msgspec.ValidationError as error:
+                raise InputError(f"{what}: found {value!r}; expected one that fits a manifest ({error})") from error
 
 
 def student_parts(name: str, student: TrainedStudent, golden_texts: Sequence[str]) -> Parts:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import replace
 
 from ..artifact import Artifact
 from ..circuit import Circuit
@@ -75,7 +76,7 @@ def compile_artifact(artifact: Artifact) -> Artifact:
     """The student with a ``compiled.onnx``, new or made anew. Raises as `compile_circuit` does."""
     compiled = compile_circuit(Circuit.from_artifact(artifact))
     files = {**artifact.files, "compiled.onnx": compiled.graph}
-    return Artifact.create(artifact.manifest.model_copy(update={"compiled": compiled.spec}), files)
+    return Artifact.create(replace(artifact.manifest, compiled=compiled.spec), files)
 
 
 def statevector_expectations(circuit: Circuit, angles: FloatArray) -> FloatArray:
