@@ -9,18 +9,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
-import shutil
 import stat
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -29,6 +24,9 @@ from .audit.graph import Port, audit_onnx
 from .audit.qasm import audit_qasm
 from .errors import ArtifactError, InputError
 from .manifest import FileRecord, Golden, Manifest, circuit_sha256, parse_golden, parse_manifest
+
+if TYPE_CHECKING:  # slow to import, so where they are needed: a student in a folder opens without
+    import zipfile
 
 __all__ = ["Artifact", "check_destination"]
 
@@ -181,6 +179,9 @@ def _read_file(path: Path, size: int) -> bytes:
 
 
 def _read_zip(path: Path) -> dict[str, bytes]:
+    import zipfile
+    import zlib
+
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -208,6 +209,8 @@ def _read_zip(path: Path) -> dict[str, bytes]:
 
 
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    import zipfile
+
     name = entry.filename
     mode = entry.external_attr >> 16
     if "/" in name or "\\" in name or name in (".", ".."):
@@ -338,6 +341,8 @@ def _check_replaceable(place: Path) -> None:
 
 
 def _save_zip(place: Path, content: Mapping[str, bytes]) -> None:
+    import zipfile
+
     with replacing(place) as file, zipfile.ZipFile(file, "w") as archive:
         for name, data in sorted(content.items()):
             entry = zipfile.ZipInfo(name)  # no time in it: the same student gives the same bytes
@@ -346,6 +351,9 @@ def _save_zip(place: Path, content: Mapping[str, bytes]) -> None:
 
 
 def _save_folder(place: Path, content: Mapping[str, bytes]) -> None:
+    import secrets
+    import shutil
+
     temporary = place.parent / f".{place.name}.{secrets.token_hex(4)}.tmp"
     temporary.mkdir()  # rather than tempfile's, which only their owner may read: the umask decides
     try:
@@ -364,6 +372,9 @@ def _save_folder(place: Path, content: Mapping[str, bytes]) -> None:
 
 
 def _swap_folder(new: Path, place: Path) -> None:
+    import shutil
+    import tempfile
+
     # No portable call swaps two folders, so the old one steps aside, and returns if the new one cannot land.
     aside = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
     old = aside / place.name

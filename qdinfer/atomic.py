@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         FileNotFoundError: there is no folder for it.
         OSError: it cannot be written.
     """
+    import secrets
+
     path = path.resolve()  # a link stays a link
     if path.exists() and not path.is_file():
         with path.open("wb") as special:  # a pipe or a device cannot be replaced

@@ -308,7 +308,6 @@ def _no_json(file: str, error: Exception) -> ArtifactError:
 
 
 _STEP = r"\.(\w+)|\[([0-9]{1,9})\]|\[\.\.\.\]"
-_PLACE = re.compile(rf"(.*) - at `(key` in `)?\$((?:{_STEP})*)`", re.DOTALL)
 _MAPPINGS: Mapping[str, Any] = {"files": Files, "metrics": Metrics, "settings": Settings}
 
 
@@ -317,7 +316,7 @@ def _describe(message: str, content: Any) -> str:
 
     The message is like "Expected `int` >= 0 - at `$.files[...].size`" or "… - at `key` in `$.files`".
     """
-    place = _PLACE.fullmatch(message)
+    place = re.fullmatch(rf"(.*) - at `(key` in `)?\$((?:{_STEP})*)`", message, re.DOTALL)
     if place is None:
         return _short(message, 300)
     path: list[str] = []
