@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel
+import msgspec
 
 from qdinfer.manifest import Golden, Manifest
 
-SCHEMAS: dict[str, type[BaseModel]] = {"student.schema.json": Manifest, "golden.schema.json": Golden}
+SCHEMAS: dict[str, type[msgspec.Struct]] = {"student.schema.json": Manifest, "golden.schema.json": Golden}
 
 
-def schema(model: type[BaseModel]) -> str:
+def schema(model: type[msgspec.Struct]) -> str:
     """A model's JSON Schema, as the file holds it."""
-    return json.dumps(model.model_json_schema(), indent=2) + "\n"
+    return json.dumps(msgspec.json.schema(model), indent=2) + "\n"
 
 
 if __name__ == "__main__":

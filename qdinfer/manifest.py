@@ -324,12 +324,12 @@ def _describe(message: str, content: Any) -> str:
     try:
         for name, index in re.findall(_STEP, place[3] + "[...]" * bool(place[2])):
             key = int(index) if index else name or _wrong_key(path[-1], value)
-            path.append(str(key))
+            path.append(_short(str(key), 100))
             value = value[key]
     except (LookupError, TypeError, AttributeError):  # no place at all: an unknown field is called like one
         return _short(message, 300)
     found = f"{'.'.join(path)}: {_short(place[1], 300)}"
-    value = path[-1] if place[2] else value
+    value = key if place[2] else value
     return found if isinstance(value, dict | list) else f"{found} (it is {_short(repr(value), 60)})"
 
 

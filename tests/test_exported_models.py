@@ -36,6 +36,13 @@ def test_student_verifies_on_both_engines(name: str) -> None:
         assert report.ok, report
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in MODELS.iterdir() if path.is_dir()))
+def test_student_is_written_again_byte_for_byte(name: str) -> None:
+    artifact = Artifact.open(MODELS / name)
+    assert artifact.manifest.to_json() == (MODELS / name / "student.json").read_bytes()
+    assert artifact.golden.to_json() == (MODELS / name / "golden.json").read_bytes()
+
+
 @pytest.mark.parametrize(("name", "least"), [("topic", 0.9), ("emotion", 0.8), ("hiding", 0.77)])
 def test_a_contextual_student_is_good_small_and_documented(name: str, least: float) -> None:
     artifact = Artifact.open(MODELS / name)

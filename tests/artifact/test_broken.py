@@ -337,58 +337,117 @@ for label, data, reasons in [
     ("empty", b"", ["no valid JSON"]),
     ("no UTF-8", b'{"format": 1, "name": "\xff\xfe"}', ["no valid JSON"]),
     ("UTF-16", '{"format": 1}'.encode("utf-16"), ["no valid JSON"]),
-    ("a list", b"[1]", ["Input should be an object"]),
-    ("null", b"null", ["Input should be an object"]),
-    ("deeply nested", b'{"format":' * 100_000, ["no valid JSON", "recursion limit"]),
-    ("long number", b'{"format": ' + b"9" * 5000 + b"}", ["no valid JSON", "number out of range"]),
+    ("a list", b"[1]", ["Expected `object`, got `"]),
+    ("null", b"null", ["Expected `object`, got `"]),
+    ("deeply nested", b'{"format":' * 100_000, ["no valid JSON", "recursion depth"]),
+    ("long number", b'{"format": ' + b"9" * 5000 + b"}", ["no valid JSON", "value out of range"]),
     ("lone surrogate", b'{"format": 1, "name": "\\ud800"}', ["no valid JSON"]),
+    ("lone low surrogate", b'{"format": 1, "name": "\\udc00 and more"}', ["no valid JSON", "surrogate"]),
+    ("surrogate in UTF-8", b'{"format": 1, "name": "\xed\xa0\x80"}', ["no valid JSON"]),
+    ("byte order mark", b'\xef\xbb\xbf{"format": 1}', ["no valid JSON"]),
+    ("two values", b'{"format": 1} {"format": 1}', ["no valid JSON", "trailing characters"]),
+    ("lists in a new field", b'{"format": 1, "z": ' + b"[" * 100_000, ["no valid JSON", "recursion depth"]),
+    ("closed lists in a new field", b'{"z": ' + b"[" * 5000 + b"]" * 5000 + b"}", ["no valid JSON", "recursion depth"]),
+    ("lists for a name", b'{"format": 1, "name": ' + b"[" * 100_000, ["no valid JSON", "recursion depth"]),
+    ("cut off after a wrong field", b'{"format": 1, "name": "a b", "lab', ["no valid JSON"]),
+    ("a number beyond float", b'{"format": 1, "name": 1e999}', ["no valid JSON", "out of range"]),
 ]:
     add(f"manifest {label}", "student.json", *reasons, breaks=raw_manifest(data))
 
 for label, path, to, reasons in [
     ("newer", ("format",), 2, ["format 2", "format 1 or older", "pip install --upgrade qdinfer"]),
-    ("zero", ("format",), 0, ["format: Input should be greater than or equal to 1 (it is 0)"]),
+    ("zero", ("format",), 0, ["format: Expected `int` >= 1 (it is 0)"]),
     ("negative", ("format",), -3, ["format:", "(it is -3)"]),
-    ("format string", ("format",), "1", ["format: Input should be a valid integer (it is '1')"]),
-    ("format float", ("format",), 1.5, ["format: Input should be a valid integer (it is 1.5)"]),
-    ("format true", ("format",), True, ["format: Input should be a valid integer (it is True)"]),
-    ("format missing", ("format",), ..., ["format: Field required"]),
-    ("unknown field", ("pickle",), "gASVCg==", ["pickle: Extra inputs are not permitted"]),
-    ("unknown inner field", ("encoder", "code"), "x", ["encoder.code: Extra inputs are not permitted"]),
-    ("name a path", ("name",), "../evil", ["name: String should match pattern", "'../evil'"]),
-    ("file a path", ("files", "../evil"), {"size": 1, "sha256": "0" * 64}, ["files.../evil", "should match pattern"]),
-    ("hash no hash", ("files", "README.md", "sha256"), "abc", ["files.README.md.sha256"]),
-    ("size negative", ("files", "README.md", "size"), -1, ["files.README.md.size", "(it is -1)"]),
+    ("format string", ("format",), "1", ["format: Expected `int`, got `str` (it is '1')"]),
+    ("format float", ("format",), 1.5, ["format: Expected `int`, got `float` (it is 1.5)"]),
+    ("format true", ("format",), True, ["format: Expected `int`, got `bool` (it is True)"]),
+    ("format missing", ("format",), ..., ["found Object missing required field `format`;"]),
+    ("unknown field", ("pickle",), "gASVCg==", ["found Object contains unknown field `pickle`;"]),
+    ("unknown inner field", ("encoder", "code"), "x", ["found encoder: Object contains unknown field `code`;"]),
+    ("name with a newline", ("name",), "tiny\n", ["name: Expected `str` matching regex", "(it is 'tiny\\n')"]),
+    ("label with a newline", ("labels", 0), "weather\n", ["labels.0: Expected `str` matching regex"]),
+    ("input with a newline", ("circuit", "inputs", 0), "theta_0\n", ["circuit.inputs.0: Expected `str` matching"]),
+    ("observable with a newline", ("circuit", "observables", 0), "IIZI\n", ["circuit.observables.0: Expected `str`"]),
+    (
+        "hash with a newline",
+        ("compiled", "circuit_sha256"),
+        "a" * 64 + "\n",
+        ["compiled.circuit_sha256: Expected `str`"],
+    ),
+    ("file with a newline", ("files", "x\n"), {"size": 1, "sha256": "0" * 64}, ["files.x", "matching regex"]),
+    ("name a path", ("name",), "../evil", ["name: Expected `str` matching regex", "'../evil'"]),
+    (
+        "file a path",
+        ("files", "../evil"),
+        {"size": 1, "sha256": "0" * 64},
+        ["files.../evil: Expected `str` matching regex", "(it is '../evil')"],
+    ),
+    (
+        "hash no hash",
+        ("files", "README.md", "sha256"),
+        "abc",
+        ["files.README.md.sha256: Expected `str` matching regex", "(it is 'abc')"],
+    ),
+    ("size negative", ("files", "README.md", "size"), -1, ["files.README.md.size: Expected `int` >= 0 (it is -1)"]),
     ("lists itself", ("files", "student.json"), {"size": 1, "sha256": "0" * 64}, ["no such file"]),
     ("README unlisted", ("files", "README.md"), ..., ["no README.md under files"]),
     ("golden unlisted", ("files", "golden.json"), ..., ["no golden.json under files"]),
-    ("weight NaN", ("readout", "weights", 0, 1), float("nan"), ["weights.0.1", "finite number (it is nan)"]),
-    ("bias infinite", ("readout", "bias", 2), float("inf"), ["readout.bias.2", "finite number (it is inf)"]),
-    ("weight string", ("readout", "weights", 0, 1), "1", ["readout.weights.0.1", "valid number (it is '1')"]),
+    ("weight NaN", ("readout", "weights", 0, 1), float("nan"), ["no valid JSON", "invalid character"]),
+    ("bias infinite", ("readout", "bias", 2), float("inf"), ["no valid JSON", "invalid character"]),
+    (
+        "weight string",
+        ("readout", "weights", 0, 1),
+        "1",
+        ["readout.weights.0.1: Expected `float`, got `str` (it is '1')"],
+    ),
+    ("weight bool", ("readout", "weights", 0, 1), True, ["readout.weights.0.1: Expected `float`, got `bool`"]),
+    ("weight null", ("readout", "weights", 0, 1), None, ["readout.weights.0.1: Expected `float`, got `null`"]),
+    ("tokens a float", ("encoder", "max_tokens"), 8.0, ["encoder.max_tokens: Expected `int`, got `float` (it is 8.0)"]),
+    ("teacher a number", ("provenance", "teacher"), 1, ["provenance.teacher: Expected `str | null`, got `int`"]),
+    (
+        "metric a string",
+        ("provenance", "metrics", "f1"),
+        "1",
+        ["provenance.metrics.f1: Expected `float`", "(it is '1')"],
+    ),
+    ("setting a list", ("provenance", "settings", "rate"), [1], ["provenance.settings.rate: Expected `bool | int |"]),
+    ("file without size", ("files", "README.md"), {"sha256": "0" * 64}, ["files.README.md: Object missing required"]),
+    ("file of no object", ("files", "README.md"), 3, ["files.README.md: Expected `object`, got `int` (it is 3)"]),
+    ("field like a path", ("x - at `$.files[...].y",), 1, ["Object contains unknown field `x - at `$.files[...].y`;"]),
     ("rows", ("readout", "weights"), [[1.0] * 4] * 2, ["readout.weights has 2 rows for 3 labels"]),
     ("columns", ("readout", "weights", 1), [1.0] * 5, ["weights row 1 has 5 columns for 4 observables"]),
     ("bias length", ("readout", "bias"), [0.0] * 4, ["readout.bias has 4 entries for 3 labels"]),
-    ("weight huge", ("readout", "weights", 0, 0), 1e308, ["readout.weights.0.0", "less than or equal to 1000000"]),
-    ("pad_id huge", ("encoder", "pad_id"), 10**30, ["encoder.pad_id"]),
-    ("temperature zero", ("readout", "temperature"), 0, ["readout.temperature", "greater than or equal to 0.000001"]),
+    (
+        "weight huge",
+        ("readout", "weights", 0, 0),
+        1e308,
+        ["readout.weights.0.0: Expected `float` <= 1000000.0 (it is 1e+308)"],
+    ),
+    ("pad_id huge", ("encoder", "pad_id"), 10**30, ["encoder.pad_id: Expected `int` <= 2147483647"]),
+    ("temperature zero", ("readout", "temperature"), 0, ["readout.temperature: Expected `float` >= 1e-06"]),
     (
         "temperature negative",
         ("readout", "temperature"),
         -1.0,
-        ["readout.temperature", "greater than or equal to 0.000001"],
+        ["readout.temperature: Expected `float` >= 1e-06"],
     ),
     ("labels more", ("labels",), ["a", "b", "c", "d"], ["3 rows for 4 labels"]),
     ("labels twice", ("labels",), ["a", "b", "a"], ["a label is listed more than once"]),
-    ("one label", ("labels",), ["a"], ["labels: List should have at least 2 items"]),
-    ("empty label", ("labels", 0), "", ["labels.0", "at least 1 character"]),
-    ("control character", ("labels", 0), "a\x1b[2J", ["labels.0", "should match pattern"]),
+    ("one label", ("labels",), ["a"], ["labels: Expected `array` of length >= 2"]),
+    ("empty label", ("labels", 0), "", ["labels.0: Expected `str` of length >= 1 (it is '')"]),
+    ("control character", ("labels", 0), "a\x1b[2J", ["labels.0: Expected `str` matching regex"]),
     ("observables' lengths", ("circuit", "observables", 0), "IIZ", ["the observables differ in length"]),
     ("observable without Z", ("circuit", "observables", 0), "IIII", ["IIII has no Z"]),
-    ("observable X", ("circuit", "observables", 0), "IIIX", ["circuit.observables.0", "'IIIX'"]),
+    (
+        "observable X",
+        ("circuit", "observables", 0),
+        "IIIX",
+        ["circuit.observables.0: Expected `str` matching regex", "(it is 'IIIX')"],
+    ),
     ("observable twice", ("circuit", "observables", 0), "IIZI", ["IIZI is listed more than once"]),
     ("input twice", ("circuit", "inputs", 0), "theta_1", ["theta_1 is listed more than once"]),
     ("input no name", ("circuit", "inputs", 0), "theta[0]", ["circuit.inputs.0", "'theta[0]'"]),
-    ("no tokens", ("encoder", "max_tokens"), 0, ["encoder.max_tokens", "greater than or equal to 1"]),
+    ("no tokens", ("encoder", "max_tokens"), 0, ["encoder.max_tokens: Expected `int` >= 1 (it is 0)"]),
     (
         "compiled unlisted",
         ("files", "compiled.onnx"),
@@ -704,19 +763,21 @@ golden(
     edit=lambda g: g["labels"].append(g["labels"].pop() and "art"),
 )
 golden("columns", "the columns differ in length", "'labels': 4", edit=lambda g: g["labels"].pop())
-golden("tokens missing", "token_ids: Field required", edit=lambda g: g.pop("token_ids"))
+golden("tokens missing", "found Object missing required field `token_ids`;", edit=lambda g: g.pop("token_ids"))
 golden(
-    "no case", "texts: List should have at least 1 item", edit=lambda g: [g[k].clear() for k in g if k != "tolerance"]
+    "no case", "texts: Expected `array` of length >= 1", edit=lambda g: [g[k].clear() for k in g if k != "tolerance"]
 )
 golden(
     "NaN",
-    "angles.0.0: Input should be a finite number (it is nan)",
+    "no valid JSON",
+    "invalid character",
     edit=lambda g: g["angles"][0].__setitem__(0, float("nan")),
 )
+golden("numbers for texts", "texts.0: Expected `str`, got `int` (it is 1)", edit=lambda g: g.update(texts=[1] * 1000))
 golden(
-    "numbers for texts", "texts.0: Input should be a valid string (it is 1)", edit=lambda g: g.update(texts=[1] * 1000)
+    "tolerance", "tolerance.angles: Expected `float` > 0.0 (it is 0)", edit=lambda g: g["tolerance"].update(angles=0)
 )
-golden("tolerance", "tolerance.angles", "greater than 0", edit=lambda g: g["tolerance"].update(angles=0))
+add("golden deep", "golden.json", "recursion depth", breaks=content("golden.json", b'{"texts": ' + b"[" * 100_000))
 add("golden no JSON", "golden.json", "no valid JSON", breaks=content("golden.json", b"\x80\x04]"))
 add("README no UTF-8", "README.md", "not UTF-8", "a text", breaks=content("README.md", "Größe".encode("latin-1")))
 

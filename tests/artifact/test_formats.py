@@ -45,6 +45,15 @@ def test_it_verifies_and_answers_as_it_did(path: Path) -> None:
     np.testing.assert_allclose(predictions.probabilities, golden.probabilities, atol=1e-4)
 
 
+@pytest.mark.parametrize("number", FORMATS)
+def test_it_is_written_again_byte_for_byte(number: int) -> None:
+    # The identity of a student, `Artifact.sha256`, is the hash of these bytes.
+    folder = STORED / f"format{number}"
+    artifact = Artifact.open(folder)
+    assert artifact.manifest.to_json() == (folder / "student.json").read_bytes()
+    assert artifact.golden.to_json() == (folder / "golden.json").read_bytes()
+
+
 def test_nothing_else_is_stored() -> None:
     names = {path.name for path in STORED.glob("format*")}
     assert names == {path.name for number in FORMATS for path in both(number)}

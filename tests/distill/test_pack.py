@@ -193,7 +193,7 @@ def nothing(files: Path) -> None:
         (nothing, PENNYLANE, ["--data-gates", "rx:0", "rx:0", "rx:2"], "data gate 'rx:0'"),
         (nothing, "qreg q[3];", [], "found no `OPENQASM 2.0;`"),
         (nothing, QASM3.replace("ry(alpha)", "ry(alpha, 2)"), [], "found no OpenQASM 3 that Qiskit reads"),
-        (nothing, QASM3, ["--name", "a/b"], "student.json: found name: String should match"),
+        (nothing, QASM3, ["--name", "a/b"], "student.json: found name: Expected `str` matching regex"),
         (nothing, QASM3, ["--pad-id", "-1"], "student.json: found encoder.pad_id"),
     ],
 )

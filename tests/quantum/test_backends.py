@@ -6,6 +6,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
@@ -252,7 +253,7 @@ class TestEdges:
     def test_exact_without_compiled_graph(self) -> None:
         artifact, _ = export(parts())
         bare = Artifact.create(
-            artifact.manifest.model_copy(update={"compiled": None}),
+            msgspec.structs.replace(artifact.manifest, compiled=None),
             {name: data for name, data in artifact.files.items() if name != "compiled.onnx"},
         )
         with pytest.raises(BackendError, match=r"found no compiled.onnx.*`qdinfer compile .*backend='aer'"):

@@ -12,6 +12,7 @@ from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from students import GOLDEN, LABELS, parts, tiny
@@ -55,7 +56,7 @@ class Fixed:
 def uncompiled() -> Artifact:
     """The small student without its compiled graph."""
     files = {name: data for name, data in tiny().files.items() if name != "compiled.onnx"}
-    return Artifact.create(tiny().manifest.model_copy(update={"compiled": None}), files)
+    return Artifact.create(msgspec.structs.replace(tiny().manifest, compiled=None), files)
 
 
 # predict, predict_proba, classes_, score

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import qdinfer
-from qdinfer import MissingExtraError
+from qdinfer import Artifact, MissingExtraError
 
 PUBLIC = [
     "AerBackend",
@@ -76,7 +76,7 @@ def imported(code: str, *arguments: str) -> set[str]:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    heavy = {"numpy", "onnxruntime", "tokenizers", "pydantic", "qiskit", "qiskit_aer", "onnx", "jax", "torch", "tqdm"}
+    heavy = {"numpy", "onnxruntime", "tokenizers", "msgspec", "qiskit", "qiskit_aer", "onnx", "jax", "torch", "tqdm"}
     assert not heavy & imported("import qdinfer; dir(qdinfer); qdinfer.__version__")
 
 
@@ -89,10 +89,44 @@ def test_an_exact_prediction_imports_only_the_base_install(student_path: Path) -
     assert sum(map(len, clf.stream(["sun"] * 5, chunk_size=2))) == 5
     """
     modules = imported(code, str(student_path))
-    assert {"numpy", "onnxruntime", "tokenizers", "pydantic"} <= modules
+    base = {"numpy", "onnxruntime", "tokenizers", "msgspec"}
+    assert base <= modules
     extras = {"qiskit", "qiskit_aer", "openqasm3", "jax", "torch", "onnx", "tqdm", "pandas", "pyarrow", "scipy"}
     assert not extras & modules
-    assert "qdistill" not in modules
+    assert not {"qdistill", "pydantic"} & modules
+    # Each costs a start some milliseconds, and is for a .zip, for saving, for tables or for the command.
+    unused = {
+        "zipfile",
+        "zlib",
+        "bz2",
+        "lzma",
+        "tempfile",
+        "shutil",
+        "secrets",
+        "random",
+        "csv",
+        "argparse",
+        "textwrap",
+    }
+    assert not unused & (modules - imported(f"import {', '.join(base)}"))
+
+
+def test_an_exact_prediction_imports_no_module_of_other_tasks(student_path: Path) -> None:
+    code = """
+    import sys
+    from qdinfer import Classifier
+    Classifier.load(sys.argv[1]).predict("sun")
+    print(sorted(name for name in sys.modules if name.partition(".")[0] == "qdinfer"))
+    """
+    names = ["", ".artifact", ".atomic", ".audit", ".audit.graph", ".audit.qasm", ".backends", ".backends.base"]
+    names += [".backends.exact", ".circuit", ".classifier", ".encoder", ".errors", ".manifest", ".predictions"]
+    assert python(code, str(student_path)) == str([f"qdinfer{name}" for name in [*names, ".readout", ".session"]])
+
+
+def test_a_zip_needs_no_more_than_the_base_install(student: Artifact, tmp_path: Path) -> None:
+    path = student.save(tmp_path / "tiny.zip")
+    code = "import sys, qdinfer; print(qdinfer.Classifier.load(sys.argv[1]).predict('goal')[0])"
+    assert python(code, str(path), blocked=("pydantic", "tqdm", "qiskit")) in student.manifest.labels
 
 
 def test_an_exact_verification_imports_no_qiskit(student_path: Path) -> None:
@@ -193,7 +227,17 @@ def test_a_missing_extra_names_its_install(
 
 def test_the_exact_engine_works_without_any_extra(student_path: Path) -> None:
     code = "import sys, qdinfer; print(qdinfer.Classifier.load(sys.argv[1]).predict('goal')[0])"
-    blocked = ("qiskit", "qiskit_aer", "qiskit_qasm3_import", "onnx", "jax", "scipy", "tensorcircuit", "pandas")
+    blocked = (
+        "pydantic",
+        "qiskit",
+        "qiskit_aer",
+        "qiskit_qasm3_import",
+        "onnx",
+        "jax",
+        "scipy",
+        "tensorcircuit",
+        "pandas",
+    )
     assert python(code, str(student_path), blocked=blocked) in ("weather", "sport", "money")
 
 
