@@ -316,6 +316,7 @@ def _describe(message: str, content: Any) -> str:
 
     The message is like "Expected `int` >= 0 - at `$.files[...].size`" or "… - at `key` in `$.files`".
     """
+    message = _short(message, 1000)  # which may have an unknown field's name, of any length
     place = re.fullmatch(rf"(.*) - at `(key` in `)?\$((?:{_STEP})*)`", message, re.DOTALL)
     if place is None:
         return _short(message, 300)

@@ -174,10 +174,11 @@ def test_a_long_value_is_shortened(student: Artifact) -> None:
     assert len(str(refused.value)) < 300
 
 
-def test_a_long_name_of_a_field_is_shortened() -> None:
+@pytest.mark.parametrize("name", ["x\n", "x", "x - at `$", "x - at `$.x", ".x", "[0]"])
+def test_a_long_name_of_a_field_is_shortened(name: str) -> None:
     with pytest.raises(ArtifactError) as refused:
-        parse_manifest(json.dumps({"format": 1, "x\n" * 10_000: 1}).encode())
-    assert refused.value.found.startswith("Object contains unknown field `x x x")
+        parse_manifest(json.dumps({"format": 1, name * 1_000_000: 1}).encode())
+    assert refused.value.found.startswith("Object contains unknown field `" + " ".join(name.split()))
     assert len(str(refused.value)) < 400
     assert "\n" not in str(refused.value)
 
@@ -189,8 +190,8 @@ def test_of_a_field_that_is_given_twice_the_last_counts(student: Artifact) -> No
         parse_manifest(data.replace(b'"format": 1', b'"format": 1, "format": 2'))
 
 
-def test_junk_of_the_largest_size_takes_little_memory(student: Artifact) -> None:
-    size = 4 * 2**20
+def test_junk_takes_little_memory(student: Artifact) -> None:
+    size = 2**20
     data = student.manifest.to_json().rstrip()[:-1] + b',"more":[' + b"[]," * (size // 3) + b"0]}"
     tracemalloc.start()
     try:
