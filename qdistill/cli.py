@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING
 from qdinfer import __version__
 from qdinfer.artifact import check_destination
 from qdinfer.cli import Parser, add_debug, run_command
-from qdinfer.errors import InputError, require
+from qdinfer.errors import InputError, MissingExtraError, require
 from qdinfer.manifest import Provenance
 from qdinfer.tabular import column, read_table
-
-from .compare.command import add_compare_command
-from .options import add_columns, add_training, command_line, training_config
-from .teachers.command import add_label_command
 
 if TYPE_CHECKING:
     from qdinfer.artifact import Artifact
@@ -58,12 +54,21 @@ Make a student from parts that were trained elsewhere.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and give its exit code: 0, 1 for a failure, 2 for bad input."""
     words = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser()
+    try:
+        parser = _parser()
+    except MissingExtraError as error:
+        print(f"qdistill: error: {error}", file=sys.stderr)
+        return 1
     parser.set_defaults(words=words)
     return run_command(parser, words)
 
 
 def _parser() -> argparse.ArgumentParser:
+    require("pydantic", feature="qdistill", extra="distill")  # for the settings, whatever the command
+    from .compare.command import add_compare_command
+    from .options import add_columns, add_training
+    from .teachers.command import add_label_command
+
     form = argparse.RawDescriptionHelpFormatter
     parser = Parser("qdistill", description=_DESCRIPTION, formatter_class=form)
     parser.add_argument("--version", action="version", version=f"qdistill {__version__}")
@@ -116,6 +121,7 @@ def _train(arguments: argparse.Namespace) -> int:
     _check_output(arguments)
     for module in ("tensorcircuit", "optax"):
         require(module, feature="qdistill train", extra="distill")
+    from .options import command_line, training_config
     from .recipe import Labelled, train_student
     from .teachers import TeacherLabels
 
@@ -160,6 +166,7 @@ def _pack(arguments: argparse.Namespace) -> int:
     for module in ("qiskit", "onnx"):
         require(module, feature="qdistill pack", extra="distill")
     from .export import export, with_provenance
+    from .options import command_line
     from .pack import read_parts
 
     parts = read_parts(

@@ -265,15 +265,19 @@ def test_the_command_names_the_install_too(
     assert code_and_error.endswith(message)
 
 
-def test_training_names_its_install_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("blocked", "feature"),
+    [(("tensorcircuit", "jax", "optax"), "qdistill train"), (("pydantic", "pydantic_core", "jax"), "qdistill")],
+)
+def test_training_names_its_install_too(tmp_path: Path, blocked: tuple[str, ...], feature: str) -> None:
     code = """
     import sys
     from qdistill.cli import main
     sys.stderr = sys.stdout
     print(main(["train", "none.csv", "--output", sys.argv[1]]))
     """
-    printed = python(code, str(tmp_path / "new"), blocked=("tensorcircuit", "jax", "optax"))
-    message = 'qdistill: error: qdistill train needs an optional part: pip install "qdinfer[distill]"'
+    printed = python(code, str(tmp_path / "new"), blocked=blocked)
+    message = f'qdistill: error: {feature} needs an optional part: pip install "qdinfer[distill]"'
     assert printed == f"{message}\n1"
 
 
