@@ -1,23 +1,23 @@
-"""Texts to angles: a tokenizer and one ONNX session."""
+"""Texts to angles, or at once to expectation values: a tokenizer and one ONNX session."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import MANIFEST, Artifact
-from .errors import ArtifactError, InputError, TruncationWarning
+from .errors import ArtifactError
 from .predictions import IntArray
 from .session import OnnxSession
+from .texts import checked_texts, warn_truncated
 
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["TextEncoder", "as_texts", "checked_texts"]
+__all__ = ["FusedStudent", "TextEncoder", "TextGraph", "batches"]
 
 CHUNK = 1024
 """Texts that are tokenized, sorted by length and cut into batches together."""
@@ -25,7 +25,109 @@ BATCH_TOKENS = 8192
 """Tokens, padding included, that one run takes at most. It bounds onnxruntime's arena, which never shrinks."""
 
 
-class TextEncoder:
+class TextGraph:
+    """A tokenizer and one ONNX graph over token ids: texts to rows of numbers. Safe to use from many threads.
+
+    Attributes:
+        max_tokens: longer texts are cut to this many tokens.
+    """
+
+    def __init__(
+        self,
+        tokenizer: bytes,
+        model: bytes,
+        *,
+        file: str,
+        output: str,
+        width: int,
+        max_tokens: int,
+        pad_id: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        """Build it.
+
+        Args:
+            tokenizer: the bytes of ``tokenizer.json``.
+            model: the bytes of the graph, from ``input_ids`` and ``attention_mask``.
+            file: the graph's name, for messages.
+            output: the name of its first output: finite numbers, a row a text.
+            width: how many numbers a row has.
+            max_tokens: longer texts are cut to this many tokens.
+            pad_id: fills shorter rows.
+            threads: CPU threads for one call of the graph; None for all that this process may use.
+
+        Raises:
+            ArtifactError: the tokenizer or the graph cannot be loaded, or no word fits beside the special tokens.
+            InputError: threads is no positive number.
+        """
+        self.max_tokens = max_tokens
+        self._file = file
+        self._output = output
+        self._width = width
+        self._pad_id = pad_id
+        self._tokenizer = _read_tokenizer(tokenizer, max_tokens, pad_id)
+        self._session = OnnxSession(file, model, threads)
+
+    def encode_counted(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
+        """The row of each text, for texts that were checked, and the number that were cut."""
+        values = np.empty((len(texts), self._width), np.float32)
+        cut = 0
+        for start, (rows, overlong) in zip(range(0, len(texts), CHUNK), self._tokenized(texts), strict=True):
+            cut += overlong
+            values[start : start + CHUNK] = self.encode_tokens(rows)
+        return values, cut
+
+    def encode_tokens(self, token_ids: Sequence[list[int]]) -> NDArray[np.float32]:
+        """The row of each text that was tokenized, as by `token_ids`."""
+        values = np.empty((len(token_ids), self._width), np.float32)
+        for batch in batches(token_ids):
+            values[batch] = self._run([token_ids[i] for i in batch])
+        return values
+
+    def token_ids(self, texts: str | Iterable[str]) -> list[list[int]]:
+        """Each text's token ids, truncated as the graph reads them, not padded."""
+        return self._tokenize(checked_texts(texts))[0]
+
+    def _tokenized(self, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:
+        """Chunk by chunk. The next one is tokenized, outside of Python's lock, while this one is worked on."""
+        if len(texts) <= CHUNK:
+            if texts:
+                yield self._tokenize(texts)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as worker:
+            waiting = worker.submit(self._tokenize, texts[:CHUNK])
+            for start in range(CHUNK, len(texts), CHUNK):
+                ready = waiting.result()
+                waiting = worker.submit(self._tokenize, texts[start : start + CHUNK])
+                yield ready
+            yield waiting.result()
+
+    def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts))
+        except Exception as error:  # tokenizers raises plain Exception
+            found = f"a tokenizer that fails on a text ({error})"
+            raise ArtifactError("tokenizer.json", found, "one that knows every text") from error
+        return [encoding.ids for encoding in encodings], sum(bool(encoding.overflowing) for encoding in encodings)
+
+    def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
+        width = max(1, *map(len, rows))  # an empty text still is a row: all padding
+        ids = np.full((len(rows), width), self._pad_id, np.int64)
+        mask = np.zeros((len(rows), width), np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        values = self._session.run({"input_ids": ids, "attention_mask": mask})
+        if values.shape != (len(rows), self._width):
+            raise ArtifactError(self._file, f"{self._output} {values.shape}", f"{(len(rows), self._width)}")
+        if not np.isfinite(values).all():
+            raise ArtifactError(self._file, f"{self._output} that are NaN or infinite", f"finite {self._output}")
+        return values
+
+
+class TextEncoder(TextGraph):
     """Turns texts into rotation angles. Safe to use from many threads.
 
     Attributes:
@@ -50,10 +152,16 @@ class TextEncoder:
             InputError: threads is no positive number.
         """
         self.num_angles = num_angles
-        self.max_tokens = max_tokens
-        self._pad_id = pad_id
-        self._tokenizer = _read_tokenizer(tokenizer, max_tokens, pad_id)
-        self._session = OnnxSession("encoder.onnx", model, threads)
+        super().__init__(
+            tokenizer,
+            model,
+            file="encoder.onnx",
+            output="angles",
+            width=num_angles,
+            max_tokens=max_tokens,
+            pad_id=pad_id,
+            threads=threads,
+        )
 
     @classmethod
     def from_artifact(cls, artifact: Artifact, *, threads: int | None = None) -> TextEncoder:
@@ -92,103 +200,28 @@ class TextEncoder:
         warn_truncated(cut, len(angles), self.max_tokens, stacklevel=3)
         return angles
 
-    def encode_counted(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
-        """`encode` for texts that were checked, giving the number that were cut instead of warning of it."""
-        angles = np.empty((len(texts), self.num_angles), np.float32)
-        cut = 0
-        for start in range(0, len(texts), CHUNK):
-            rows, overlong = self._tokenize(texts[start : start + CHUNK])
-            cut += overlong
-            angles[start : start + CHUNK] = self.encode_tokens(rows)
-        return angles, cut
 
-    def encode_tokens(self, token_ids: Sequence[list[int]]) -> NDArray[np.float32]:
-        """The angles (N, P) of texts that were tokenized, as by `token_ids`."""
-        angles = np.empty((len(token_ids), self.num_angles), np.float32)
-        for batch in _batches(token_ids):
-            angles[batch] = self._run([token_ids[i] for i in batch])
-        return angles
+class FusedStudent(TextGraph):
+    """Turns texts into expectation values in one session: encoder and compiled circuit in one graph."""
 
-    def token_ids(self, texts: str | Iterable[str]) -> list[list[int]]:
-        """Each text's token ids, truncated as the encoder reads them, not padded."""
-        return self._tokenize(checked_texts(texts))[0]
+    @classmethod
+    def from_artifact(cls, artifact: Artifact, *, threads: int | None = None) -> FusedStudent:
+        """That of a student which has a ``fused.onnx``.
 
-    def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts))
-        except Exception as error:  # tokenizers raises plain Exception
-            found = f"a tokenizer that fails on a text ({error})"
-            raise ArtifactError("tokenizer.json", found, "one that knows every text") from error
-        return [encoding.ids for encoding in encodings], sum(bool(encoding.overflowing) for encoding in encodings)
-
-    def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
-        width = max(1, *map(len, rows))  # an empty text still is a row: all padding
-        ids = np.full((len(rows), width), self._pad_id, np.int64)
-        mask = np.zeros((len(rows), width), np.int64)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = row
-            mask[i, : len(row)] = 1
-        angles = self._session.run({"input_ids": ids, "attention_mask": mask})
-        if angles.shape != (len(rows), self.num_angles):
-            raise ArtifactError("encoder.onnx", f"angles {angles.shape}", f"{(len(rows), self.num_angles)}")
-        if not np.isfinite(angles).all():
-            raise ArtifactError("encoder.onnx", "angles that are NaN or infinite", "finite angles")
-        return angles
-
-
-def checked_texts(texts: str | Iterable[str], name: str = "texts") -> list[str]:
-    """One text or many as a list of texts. Raises as `as_texts` does."""
-    return list(as_texts(texts, name))
-
-
-def as_texts(texts: str | Iterable[str], name: str = "texts") -> Iterator[str]:
-    """One text or many, checked as they come.
-
-    Args:
-        texts: one text or many.
-        name: what they are, for messages.
-
-    Raises:
-        InputError: something is no text; the message has its position.
-    """
-    if isinstance(texts, str):
-        texts = (texts,)
-    if isinstance(texts, bytes | bytearray | Mapping | Set) or not isinstance(texts, Iterable):
-        raise InputError(f"{name}: found {type(texts).__name__}; expected a str or an ordered collection of str")
-    shape = getattr(texts, "shape", (0,))
-    if len(shape) != 1:  # iterating would give a data frame's column names, and fail on an array of no dimension
-        raise InputError(f"{name}: found {type(texts).__name__} {shape}; expected one dimension, such as one column")
-    return _each(texts, name)
-
-
-def _each(texts: Iterable[str], name: str) -> Iterator[str]:
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"{name}[{i}]: found {_describe(text)}; expected str")
-        if not text.isascii() and not _encodable(text):
-            raise InputError(f"{name}[{i}]: found a lone surrogate, which no Unicode text has; expected str")
-        yield text
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _describe(value: object) -> str:
-    return repr(value) if value is None or isinstance(value, float) else type(value).__name__
-
-
-def warn_truncated(cut: int, total: int, max_tokens: int, *, stacklevel: int) -> None:
-    """Say once that texts were cut, if any were, in the name of the line that is so far up."""
-    if cut:
-        warnings.warn(
-            f"{cut} of {total} texts have over {max_tokens} tokens; the student read the first {max_tokens} of each",
-            TruncationWarning,
-            stacklevel=stacklevel,
+        Args:
+            artifact: the student.
+            threads: CPU threads for one call; None for all that this process may use.
+        """
+        manifest = artifact.manifest
+        return cls(
+            artifact.files["tokenizer.json"],
+            artifact.files["fused.onnx"],
+            file="fused.onnx",
+            output="expectations",
+            width=len(manifest.circuit.observables),
+            max_tokens=manifest.encoder.max_tokens,
+            pad_id=manifest.encoder.pad_id,
+            threads=threads,
         )
 
 
@@ -212,7 +245,7 @@ def _read_tokenizer(data: bytes, max_tokens: int, pad_id: int) -> tokenizers.Tok
     return tokenizer
 
 
-def _batches(rows: Sequence[list[int]]) -> Iterator[IntArray]:
+def batches(rows: Sequence[list[int]]) -> Iterator[IntArray]:
     """Positions of the rows, shortest first, cut so that no batch has over `BATCH_TOKENS` tokens with its padding."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     order = np.argsort(lengths, kind="stable")

@@ -13,9 +13,9 @@ import numpy as np
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError, require
 from qdinfer.predictions import FloatArray
+from qdinfer.texts import checked_texts
 
 from .ansatz import ANSATZE, Ansatz
 from .config import FoldedConfig, TrainConfig

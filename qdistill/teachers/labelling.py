@@ -12,8 +12,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
+from qdinfer.texts import checked_texts
 
 from ..lock import hold
 from ..memory import peak_memory

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError, require
 from qdinfer.predictions import FloatArray, IntArray
+from qdinfer.texts import checked_texts
 
 from .base import Identity, checked_labels
 from .language_model import LanguageModel

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
 from qdinfer.predictions import FloatArray
 from qdinfer.readout import softmax
+from qdinfer.texts import checked_texts
 
 from .base import checked_labels
 from .language_model import LanguageModel

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
 from qdinfer.predictions import FloatArray
 from qdinfer.readout import softmax
+from qdinfer.texts import checked_texts
 
 from .base import Identity, checked_labels
 from .batching import checked_batch_size, encode, padded_batches, running

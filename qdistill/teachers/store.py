@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from qdinfer.encoder import checked_texts
 from qdinfer.errors import InputError
 from qdinfer.predictions import FloatArray
+from qdinfer.texts import checked_texts
 
 from .base import Identity
 
