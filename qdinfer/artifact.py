@@ -23,7 +23,16 @@ from .atomic import replacing
 from .audit.graph import Port, audit_onnx
 from .audit.qasm import audit_qasm
 from .errors import ArtifactError, InputError
-from .manifest import FileRecord, Golden, Manifest, circuit_sha256, parse_golden, parse_manifest
+from .manifest import (
+    FileRecord,
+    FusedSpec,
+    Golden,
+    Manifest,
+    circuit_sha256,
+    fused_source,
+    parse_golden,
+    parse_manifest,
+)
 
 if TYPE_CHECKING:  # slow to import, so where they are needed: a student in a folder opens without
     import zipfile
@@ -280,6 +289,16 @@ def _check_content(artifact: Artifact) -> None:
             inputs=(Port("angles", "float32", (None, angles)),),
             outputs=(Port("expectations", "float32", (None, values)),),
         )
+    if "fused.onnx" in files:
+        audit_onnx(
+            "fused.onnx",
+            files["fused.onnx"],
+            inputs=(Port("input_ids", "int64", (None, None)), Port("attention_mask", "int64", (None, None))),
+            outputs=(
+                Port("expectations", "float32", (None, values)),
+                Port("probabilities", "float32", (None, len(manifest.labels))),
+            ),
+        )
     circuit = audit_qasm("circuit.qasm", files["circuit.qasm"])
     qubits = len(manifest.circuit.observables[0])
     if circuit.num_qubits != qubits:
@@ -293,6 +312,9 @@ def _check_content(artifact: Artifact) -> None:
         if manifest.compiled.circuit_sha256 != identity:
             found = f"the compiled form of circuit {manifest.compiled.circuit_sha256[:16]}…"
             raise ArtifactError("compiled.onnx", found, f"that of {identity[:16]}…, circuit.qasm with its contract")
+    if isinstance(manifest.fused, FusedSpec) and manifest.fused.source_sha256 != fused_source(manifest):
+        found = f"a graph fused from {manifest.fused.source_sha256[:16]}…"
+        raise ArtifactError("fused.onnx", found, f"{fused_source(manifest)[:16]}…, encoder, circuit and readout here")
     try:
         files["README.md"].decode()
     except UnicodeDecodeError as error:

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from .errors import ArtifactError
 
@@ -32,12 +32,14 @@ __all__ = [
     "CompiledSpec",
     "EncoderSpec",
     "FileRecord",
+    "FusedSpec",
     "Golden",
     "Manifest",
     "Provenance",
     "ReadoutSpec",
     "Tolerance",
     "circuit_sha256",
+    "fused_source",
     "parse_golden",
     "parse_manifest",
 ]
@@ -111,7 +113,7 @@ class CircuitSpec(_Record, frozen=True, kw_only=True):
     ]
 
 
-class CompiledSpec(_Record, frozen=True, kw_only=True):
+class CompiledSpec(_Record, frozen=True, kw_only=True, omit_defaults=True):
     """What ``compiled.onnx`` was made from, and how exact it is."""
 
     circuit_sha256: Annotated[Sha256, Meta(description="`Circuit.sha256` of the circuit that it was compiled from.")]
@@ -120,6 +122,17 @@ class CompiledSpec(_Record, frozen=True, kw_only=True):
         Meta(ge=0, description="Largest difference from the circuit's statevector, over `checked` random angle rows."),
     ]
     checked: Annotated[int, Meta(ge=1, description="How many random angle rows were compared.")]
+    bound: Annotated[
+        float, Meta(ge=0, description="Upper bound of the error by terms that were left out; not given if none was.")
+    ] = 0.0
+
+
+class FusedSpec(_Record, frozen=True, kw_only=True):
+    """What ``fused.onnx`` was made from: encoder, compiled circuit and readout in one graph."""
+
+    source_sha256: Annotated[
+        Sha256, Meta(description="`fused_source` of the files and the readout that it was made from.")
+    ]
 
 
 class ReadoutSpec(_Record, frozen=True, kw_only=True):
@@ -156,6 +169,8 @@ class Manifest(_Record, frozen=True, kw_only=True):
     circuit: CircuitSpec
     readout: ReadoutSpec
     compiled: Annotated[CompiledSpec | None, Meta(description="Present exactly if compiled.onnx is.")] = None
+    # Left out rather than null where there is none: the files of older students stay what they are, byte by byte.
+    fused: Annotated[FusedSpec | UnsetType, Meta(description="Present exactly if fused.onnx is.")] = UNSET
     provenance: Provenance = msgspec.field(default_factory=Provenance)
     files: Annotated[Files, Meta(description="Every other file of the artifact, by name.")]
 
@@ -198,6 +213,13 @@ class Golden(_Record, frozen=True, kw_only=True):
 def circuit_sha256(qasm: str, inputs: Sequence[str], observables: Sequence[str]) -> str:
     """A circuit's identity: the hash of its text, its inputs' order and its observables, as compact ASCII JSON."""
     content = json.dumps([qasm, list(inputs), list(observables)], separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def fused_source(manifest: Manifest) -> str:
+    """The hash of all that a fused graph depends on: two graphs, and the readout."""
+    graphs = [manifest.files[name].sha256 for name in ("encoder.onnx", "compiled.onnx")]
+    content = json.dumps([*graphs, list(manifest.labels), msgspec.to_builtins(manifest.readout)], separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -248,6 +270,10 @@ def _fault_between_fields(manifest: Manifest) -> str | None:
         return f"readout.bias has {len(readout.bias)} entries for {len(labels)} labels"
     if (manifest.compiled is None) != ("compiled.onnx" not in manifest.files):
         return "`compiled` and the file compiled.onnx must be there both or neither"
+    if (manifest.fused is UNSET) != ("fused.onnx" not in manifest.files):
+        return "`fused` and the file fused.onnx must be there both or neither"
+    if manifest.fused is not UNSET and manifest.compiled is None:
+        return "`fused` is there without `compiled`, which is part of it"
     return None
 
 
