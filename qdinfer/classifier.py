@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from .artifact import Artifact
 from .backends import Backend, backend_for
 from .circuit import Circuit
-from .encoder import TextEncoder, as_texts, checked_texts, warn_truncated
+from .encoder import FusedStudent, TextEncoder
 from .errors import BackendError, InputError, whole_number
-from .predictions import FloatArray, Predictions, StrArray
+from .predictions import Expectations, FloatArray, Predictions, StrArray
 from .readout import Readout
+from .texts import as_texts, checked_texts, warn_truncated
 
 __all__ = ["Classifier"]
 
@@ -24,9 +26,7 @@ class Classifier:
 
     Attributes:
         artifact: the student's files.
-        encoder: texts → angles.
         circuit: what is evaluated.
-        backend: angles → expectation values, unless a call names another.
         readout: expectation values → predictions.
     """
 
@@ -47,11 +47,25 @@ class Classifier:
                 f"artifact: found {type(artifact).__name__}; expected an Artifact (Classifier.load opens a path)"
             )
         self.artifact = artifact
-        self.encoder = TextEncoder.from_artifact(artifact, threads=threads)
         self.circuit = Circuit.from_artifact(artifact)
         self.readout = Readout.from_artifact(artifact)
-        self.backend = backend_for(backend, artifact, threads=threads)
         self._threads = threads
+        self._given = backend
+        self._fused: FusedStudent | None = None
+        if backend == "exact" and "fused.onnx" in artifact.files:
+            self._fused = FusedStudent.from_artifact(artifact, threads=threads)
+        else:
+            self.encoder, self.backend  # noqa: B018 - built now, so that what is wrong with them is said at once
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """Texts → angles. With a fused graph it is built when it is first asked for."""
+        return TextEncoder.from_artifact(self.artifact, threads=self._threads)
+
+    @cached_property
+    def backend(self) -> Backend:
+        """Angles → expectation values, unless a call names another. With a fused graph, as `encoder`."""
+        return backend_for(self._given, self.artifact, threads=self._threads)
 
     @classmethod
     def load(
@@ -136,23 +150,27 @@ class Classifier:
         size = whole_number("chunk_size", chunk_size, 1, 2**31)
         return self._stream(as_texts(texts), size, self._backend(backend))
 
-    def _stream(self, texts: Iterator[str], chunk_size: int, backend: Backend) -> Iterator[Predictions]:
+    def _stream(self, texts: Iterator[str], chunk_size: int, backend: Backend | None) -> Iterator[Predictions]:
         cut = total = 0
         while chunk := list(islice(texts, chunk_size)):
             predictions, overlong = self._classify(chunk, backend)
             cut, total = cut + overlong, total + len(chunk)
             yield predictions
-        warn_truncated(cut, total, self.encoder.max_tokens, stacklevel=3)
+        warn_truncated(cut, total, self.artifact.manifest.encoder.max_tokens, stacklevel=3)
 
     def _warned(self, texts: str | Iterable[str], backend: str | Backend | None = None) -> Predictions:
         checked = checked_texts(texts)
         predictions, cut = self._classify(checked, self._backend(backend))
-        warn_truncated(cut, len(checked), self.encoder.max_tokens, stacklevel=4)
+        warn_truncated(cut, len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=4)
         return predictions
 
-    def _classify(self, texts: list[str], backend: Backend) -> tuple[Predictions, int]:
+    def _classify(self, texts: list[str], backend: Backend | None) -> tuple[Predictions, int]:
+        if backend is None and self._fused is not None:
+            values, cut = self._fused.encode_counted(texts)
+            exact = Expectations(values.astype(np.float64), np.zeros(len(texts), np.int64), "exact")
+            return self.readout.predict(exact), cut
         angles, cut = self.encoder.encode_counted(texts)
-        expectations = backend.expectations(self.circuit, angles)
+        expectations = (backend or self.backend).expectations(self.circuit, angles)
         shape = len(texts), len(self.circuit.observables)
         if expectations.values.shape != shape or not np.isfinite(expectations.values).all():
             raise BackendError(
@@ -161,5 +179,5 @@ class Classifier:
             )
         return self.readout.predict(expectations), cut
 
-    def _backend(self, backend: str | Backend | None) -> Backend:
-        return self.backend if backend is None else backend_for(backend, self.artifact, threads=self._threads)
+    def _backend(self, backend: str | Backend | None) -> Backend | None:
+        return None if backend is None else backend_for(backend, self.artifact, threads=self._threads)

@@ -143,6 +143,16 @@ def _parser() -> argparse.ArgumentParser:
 
     compiling = _command(commands, "compile", _compile, "make compiled.onnx for the exact engine", _COMPILE)
     compiling.add_argument("--output", metavar="PATH", help="write the student there (default: in its place)")
+    compiling.add_argument(
+        "--fused", action="store_true", help="also make fused.onnx: from token ids to probabilities in one graph"
+    )
+    compiling.add_argument(
+        "--max-error",
+        type=float,
+        default=0.0,
+        metavar="E",
+        help="if the circuit is out of reach, leave terms out that together change no expectation value by more",
+    )
     return parser
 
 
@@ -178,6 +188,7 @@ Compile the student's circuit for the exact engine and compare it with Qiskit's 
 Needs the extra: pip install "qdinfer[compile]"
 
   qdinfer compile STUDENT
+  qdinfer compile STUDENT --fused
 """
 
 
@@ -351,10 +362,16 @@ def _compile(arguments: argparse.Namespace) -> int:
     place = Path(arguments.output or arguments.student)
     opened = Artifact.open(arguments.student)
     check_destination(place, overwrite=arguments.output is None)
-    artifact = compile_artifact(opened)
+    artifact = compile_artifact(opened, max_error=arguments.max_error, fused=arguments.fused, progress=True)
     artifact.save(place, overwrite=arguments.output is None)
+    sizes = {name: len(data) / 1e6 for name, data in artifact.files.items()}
     spec = artifact.manifest.compiled
-    size = len(artifact.files["compiled.onnx"]) / 1e6
     if spec is not None:
-        print(f"{place}: compiled.onnx {size:.2f} MB, error {spec.max_error:.1e} over {spec.checked} random rows")
+        left_out = f"; at most {spec.bound:.1e} at any angles, by terms left out" if spec.bound else ""
+        print(
+            f"{place}: compiled.onnx {sizes['compiled.onnx']:.2f} MB, "
+            f"error {spec.max_error:.1e} over {spec.checked} random rows{left_out}"
+        )
+    if arguments.fused:
+        print(f"{place}: fused.onnx {sizes['fused.onnx']:.2f} MB")
     return 0

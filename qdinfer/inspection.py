@@ -44,6 +44,7 @@ def describe(artifact: Artifact) -> str:
                 "gates": gates,
                 "observables": f"{len(circuit.observables)}: {', '.join(circuit.observables)}",
                 "compiled": _compiled(artifact),
+                **({"fused": _size(artifact, "fused.onnx")} if "fused.onnx" in artifact.files else {}),
             },
         ),
         (
@@ -78,7 +79,8 @@ def _compiled(artifact: Artifact) -> str:
     spec = artifact.manifest.compiled
     if spec is None:
         return "no; `qdinfer compile` makes it"
-    return f"{_size(artifact, 'compiled.onnx')}, error {spec.max_error:.1e} over {spec.checked} random rows"
+    left_out = f", at most {spec.bound:.1e} anywhere" if spec.bound else ""
+    return f"{_size(artifact, 'compiled.onnx')}, error {spec.max_error:.1e} over {spec.checked} random rows{left_out}"
 
 
 def _size(artifact: Artifact, name: str) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .artifact import MANIFEST, Artifact
 from .backends import Backend, backend_for
 from .circuit import Circuit
-from .encoder import TextEncoder
+from .encoder import FusedStudent, TextEncoder
 from .errors import InputError
 from .predictions import Expectations
 from .readout import Readout
@@ -28,7 +28,7 @@ class Stage:
     """One stage, compared with its golden values.
 
     Attributes:
-        name: ``tokenizer``, ``encoder``, ``circuit``, ``readout`` or ``labels``.
+        name: ``tokenizer``, ``encoder``, ``circuit``, ``readout``, ``labels``, and ``fused`` where there is one.
         file: the artifact's file that it tests.
         deviation: largest difference from a golden value; for tokens and labels, how many texts differ.
         tolerance: the largest difference that passes.
@@ -101,14 +101,19 @@ def verify(student: str | os.PathLike[str] | Artifact, *, backend: str | Backend
     predictions = readout.predict(exact)
     limits = golden.tolerance
     circuit_file = "compiled.onnx" if backend == "exact" else "circuit.qasm"
-    stages = (
+    stages = [
         Stage("tokenizer", "tokenizer.json", _differing(token_ids, golden.token_ids), 0),
         Stage("encoder", "encoder.onnx", _deviation(angles, golden.angles), limits.angles),
         Stage("circuit", circuit_file, _deviation(expectations.values, golden.expectations), limits.expectations),
         Stage("readout", MANIFEST, _deviation(predictions.probabilities, golden.probabilities), limits.probabilities),
         Stage("labels", MANIFEST, _differing(predictions.labels.tolist(), golden.labels), 0),
-    )
-    return Verification(artifact.manifest.name, expectations.backend, len(golden.texts), stages)
+    ]
+    if "fused.onnx" in artifact.files:
+        # Against its own parts, on this machine: it is in the place of both, and what they drift by is known above.
+        fused = FusedStudent.from_artifact(artifact).encode_tokens(golden.token_ids)
+        parts = engine.expectations(circuit, angles).values
+        stages.append(Stage("fused", "fused.onnx", _deviation(fused, parts), limits.expectations))
+    return Verification(artifact.manifest.name, expectations.backend, len(golden.texts), tuple(stages))
 
 
 def _differing(found: Sequence[object], golden: Sequence[object]) -> int:

@@ -76,6 +76,21 @@ def entangled_circuit(num_qubits: int, *, layers: int = 2, seed: int = 2) -> Cir
     return Circuit.from_qiskit(circuit, names)
 
 
+def dense_circuit(num_qubits: int, layers: int, angle: float) -> Circuit:
+    """All qubits mixed, by angles so small that most terms are."""
+    rng = np.random.default_rng(0)
+    circuit = QuantumCircuit(num_qubits)
+    for q in range(num_qubits):
+        circuit.rx(Parameter(f"t{q}"), q)
+    for _ in range(layers):
+        for q in range(num_qubits):
+            circuit.ry(rng.normal(0, angle), q)
+            circuit.rz(rng.normal(0, angle), q)
+        for q in range(num_qubits - 1):
+            circuit.cx(q, q + 1)
+    return Circuit.from_qiskit(circuit, [f"t{q}" for q in range(num_qubits)], ["I" * (num_qubits - 3) + "ZII"])
+
+
 def parts(num_qubits: int = 4, *, seed: int = 2, max_tokens: int = 4) -> Parts:
     """All parts of a small student."""
     circuit = entangled_circuit(num_qubits, seed=seed)

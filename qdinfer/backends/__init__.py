@@ -15,7 +15,7 @@ def backend_for(name: str | Backend, artifact: Artifact, *, threads: int | None 
     Args:
         name: ``"exact"``, ``"aer"`` (exact values, on Aer), or a backend.
         artifact: the student that it shall run.
-        threads: CPU threads for one call of the exact engine; None for all that this process may use.
+        threads: CPU threads for one call of the exact engine; None for one.
 
     Raises:
         InputError: no such name.

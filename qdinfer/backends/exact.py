@@ -25,12 +25,13 @@ class ExactBackend:
         Args:
             compiled: the bytes of ``compiled.onnx``.
             circuit_sha256: `Circuit.sha256` of the circuit that it was compiled from.
-            threads: CPU threads for one call; None for all that this process may use.
+            threads: CPU threads for one call. None for one: to wake a second costs more than it saves on graphs of
+                this size.
 
         Raises:
             ArtifactError: onnxruntime cannot load it.
         """
-        self._session = OnnxSession("compiled.onnx", compiled, threads)
+        self._session = OnnxSession("compiled.onnx", compiled, 1 if threads is None else threads)
         self._circuit_sha256 = circuit_sha256
 
     @classmethod

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..artifact import Artifact
+from ..backends.exact import ExactBackend
 from ..circuit import Circuit
-from ..errors import CompileError, require
-from ..manifest import CompiledSpec
-from ..predictions import FloatArray
-
-if TYPE_CHECKING:
-    from .factor import Block
+from ..encoder import FusedStudent, TextEncoder
+from ..errors import CompileError, InputError, require
+from ..manifest import CompiledSpec, FusedSpec, fused_source
+from .check import SMALL, statevector_expectations
+from .factor import factor
+from .propagate import expand
+from .steps import steps_of
+from .train import train_of
 
 __all__ = ["Compiled", "compile_artifact", "compile_circuit", "statevector_expectations"]
 
 _CHECKED = 16
-_MAX_CHECKED_QUBITS = 20
+_CHECKED_WIDE = 2
+"""Rows for a circuit of so many qubits that one takes seconds."""
 _MAX_ERROR = 1e-4  # far above what float32 costs, far below what would change a label
+_MAX_MULTIPLY_ADDS = 50_000_000
+"""Of a row of angles: 200 MB of constants."""
 
 
 @dataclass(frozen=True)
@@ -39,71 +45,95 @@ class Compiled:
     multiply_adds: int
 
 
-def compile_circuit(circuit: Circuit) -> Compiled:
+def compile_circuit(circuit: Circuit, *, max_error: float = 0.0, progress: bool = False) -> Compiled:
     """Compile a circuit, and compare it with Qiskit's statevector at random angles.
 
     Args:
         circuit: data may enter anywhere, through rotations whose angles are sums of multiples of inputs. The size of
-            the compiled form is exponential in the data rotations that an observable depends on.
+            the compiled form grows exponentially with the data rotations and qubits that an observable depends on, not
+            with those of the circuit.
+        max_error: allows terms to be left out that together change no expectation value by more, at any angles.
+        progress: show a bar on stderr, if that is a terminal.
 
     Raises:
         CompileError: the circuit has no such form, or none of a reasonable size.
+        InputError: max_error is no number from 0 to 1.
         MissingExtraError: onnx or qiskit is not installed.
     """
-    for module in ("qiskit", "onnx"):
+    for module in ("qiskit", "onnx", "threadpoolctl"):
         require(module, feature="compiling a circuit", extra="compile")
-    from .factor import factor
+    from threadpoolctl import threadpool_limits
+    from tqdm import tqdm
+
     from .graph import build_graph
-    from .propagate import expand
 
-    if circuit.num_qubits > _MAX_CHECKED_QUBITS:
+    if not 0 <= max_error <= 1:
+        raise InputError(f"max_error: found {max_error}; expected a number from 0 to 1")
+    steps = steps_of(circuit.to_qiskit(), circuit.inputs)
+    trains, bound = [], 0.0
+    # Many small decompositions: more threads would only get into each other's way, and badly so on a busy machine.
+    with threadpool_limits(1, user_api="blas"):
+        masks = tqdm(circuit.observable_masks, unit=" observables", disable=None if progress else True)
+        for mask, label in zip(masks, circuit.observables, strict=True):
+            polynomial = expand(steps, mask, label, max_error)
+            trains.append(train_of(polynomial))
+            bound = max(bound, polynomial.bound)
+        blocks = factor(trains)
+    work = sum(block.multiply_adds for block in blocks)
+    if work > _MAX_MULTIPLY_ADDS:
         raise CompileError(
-            f"circuit: found {circuit.num_qubits} qubits; expected at most {_MAX_CHECKED_QUBITS}, "
-            "since every compiled form is compared with a statevector"
+            f"circuit: found a compiled form of {work} multiply-adds; expected at most {_MAX_MULTIPLY_ADDS}. "
+            "Allow a larger error, or run this circuit on backend='aer'"
         )
-    blocks: list[Block] = factor(expand(circuit))
     graph = build_graph(blocks, len(circuit.inputs), len(circuit.observables))
-    error = _largest_error(circuit, graph)
-    if error > _MAX_ERROR:
+    checked = _CHECKED if circuit.num_qubits <= SMALL else _CHECKED_WIDE
+    error = _largest_error(circuit, graph, checked)
+    if error > bound + _MAX_ERROR:
         raise CompileError(
-            f"circuit: found an error of {error:.1e} in its compiled form; expected at most {_MAX_ERROR}"
+            f"circuit: found an error of {error:.1e} in its compiled form; expected at most {bound + _MAX_ERROR:.1e}"
         )
-    spec = CompiledSpec(circuit_sha256=circuit.sha256, max_error=error, checked=_CHECKED)
-    return Compiled(graph, spec, sum(block.cost for block in blocks))
+    spec = CompiledSpec(circuit_sha256=circuit.sha256, max_error=error, checked=checked, bound=bound)
+    return Compiled(graph, spec, work)
 
 
-def compile_artifact(artifact: Artifact) -> Artifact:
-    """The student with a ``compiled.onnx``, new or made anew. Raises as `compile_circuit` does."""
-    compiled = compile_circuit(Circuit.from_artifact(artifact))
-    files = {**artifact.files, "compiled.onnx": compiled.graph}
-    return Artifact.create(replace(artifact.manifest, compiled=compiled.spec), files)
-
-
-def statevector_expectations(circuit: Circuit, angles: FloatArray) -> FloatArray:
-    """Expectation values by Qiskit's statevector, a row at a time: slow, and the reference for all else.
+def compile_artifact(
+    artifact: Artifact, *, max_error: float = 0.0, fused: bool = False, progress: bool = False
+) -> Artifact:
+    """The student with a ``compiled.onnx``, new or made anew.
 
     Args:
-        circuit: of at most 20 qubits or so.
-        angles: (N, P), radians.
+        artifact: the student.
+        max_error: see `compile_circuit`.
+        progress: show a bar on stderr, if that is a terminal.
+        fused: make ``fused.onnx`` as well: the whole student, from token ids to probabilities, in one graph. It has the
+            encoder's weights once more. A fused graph that is there already is dropped without this.
 
-    Returns:
-        (N, M) float64.
+    Raises:
+        CompileError: as `compile_circuit`; or the fused graph does not give the golden expectation values.
     """
-    from qiskit.quantum_info import Statevector
-
-    unbound = circuit.to_qiskit()
-    states = np.arange(2**circuit.num_qubits)[:, None] >> np.arange(circuit.num_qubits) & 1
-    signs = 1 - 2 * ((states @ circuit.observable_masks.T) & 1)
-    values = np.empty((len(angles), len(circuit.observables)))
-    for i, row in enumerate(circuit.check_angles(angles)):
-        bound = unbound.assign_parameters(dict(zip(circuit.inputs, map(float, row), strict=True)))
-        values[i] = np.abs(Statevector(bound).data) ** 2 @ signs
-    return values
+    compiled = compile_circuit(Circuit.from_artifact(artifact), max_error=max_error, progress=progress)
+    files = {**artifact.files, "compiled.onnx": compiled.graph}
+    files.pop("fused.onnx", None)
+    result = Artifact.create(replace(artifact.manifest, compiled=compiled.spec, fused=UNSET), files)
+    return _fused(result) if fused else result
 
 
-def _largest_error(circuit: Circuit, graph: bytes) -> float:
-    from ..backends.exact import ExactBackend
+def _fused(artifact: Artifact) -> Artifact:
+    from .fuse import fuse_graphs
 
-    angles = np.random.default_rng(0).uniform(-np.pi, np.pi, (_CHECKED, len(circuit.inputs))).astype(np.float32)
+    files = {**artifact.files, "fused.onnx": fuse_graphs(artifact)}
+    spec = FusedSpec(source_sha256=fused_source(artifact.manifest))
+    fused = Artifact.create(replace(artifact.manifest, fused=spec), files)
+    tokens, circuit = fused.golden.token_ids, Circuit.from_artifact(fused)
+    angles = TextEncoder.from_artifact(fused).encode_tokens(tokens)
+    expected = ExactBackend.from_artifact(fused).expectations(circuit, angles).values
+    error = float(np.abs(FusedStudent.from_artifact(fused).encode_tokens(tokens) - expected).max())
+    if error > _MAX_ERROR:
+        raise CompileError(f"fused.onnx: found that it is off by {error:.1e}; expected at most {_MAX_ERROR}")
+    return fused
+
+
+def _largest_error(circuit: Circuit, graph: bytes, rows: int) -> float:
+    angles = np.random.default_rng(0).uniform(-np.pi, np.pi, (rows, len(circuit.inputs))).astype(np.float32)
     found = ExactBackend(graph, circuit.sha256).expectations(circuit, angles).values
     return float(np.abs(found - statevector_expectations(circuit, angles)).max())

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
-from .factor import Block
-from .propagate import Real, Site
+from .factor import Block, Stage, harmonics
 
-__all__ = ["build_graph"]
+__all__ = ["IR_VERSION", "OPSET", "build_graph"]
 
 IR_VERSION = 8
 OPSET = 17
@@ -19,6 +19,9 @@ OPSET = 17
 
 def build_graph(blocks: Sequence[Block], num_inputs: int, num_observables: int) -> bytes:
     """The model that evaluates the blocks.
+
+    One product and one cosine give the features of all stages. A stage then is an outer product and a matrix product;
+    the products of what comes from the left and from the right are added up, observable by observable, by a last one.
 
     Args:
         blocks: every observable in exactly one of them.
@@ -29,13 +32,18 @@ def build_graph(blocks: Sequence[Block], num_inputs: int, num_observables: int) 
         An ONNX model, ``angles`` (N, P) float32 → ``expectations`` (N, M) float32.
     """
     builder = _Builder()
-    parts = [builder.block(f"b{i}", block) for i, block in enumerate(blocks)]
-    order = [j for block in blocks for j in block.observables]
-    joined = parts[0] if len(parts) == 1 else builder.node("Concat", parts, axis=1)
-    if order != sorted(order):
-        back = builder.constant("order", np.argsort(order))
-        joined = builder.node("Gather", [joined, back], axis=1)
-    builder.nodes.append(helper.make_node("Identity", [joined], ["expectations"], name="expectations"))
+    stages = [stage for block in blocks for side in (block.left, block.right) for stage in side]
+    features = iter(builder.features(stages, num_inputs))
+    products = []
+    for block in blocks:
+        left, right = (builder.sweep(side, features) for side in (block.left, block.right))
+        products.append(builder.node("Mul", [left, right]))
+    owners = np.repeat(
+        [j for block in blocks for j in block.observables], [rank for block in blocks for rank in block.ranks]
+    )
+    joined = products[0] if len(products) == 1 else builder.node("Concat", products, axis=1)
+    summing = builder.constant((owners[:, None] == np.arange(num_observables)).astype(np.float32))
+    builder.nodes.append(helper.make_node("MatMul", [joined, summing], ["expectations"], name="expectations"))
     graph = helper.make_graph(
         builder.nodes,
         "expectations",
@@ -57,6 +65,7 @@ class _Builder:
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
+        self._names: dict[bytes, str] = {}
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         name = f"v{len(self.nodes)}"
@@ -64,43 +73,43 @@ class _Builder:
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
-    def constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float64 | np.int64]]) -> str:
-        narrow = value.astype(np.float32) if value.dtype.kind == "f" else value.astype(np.int64)
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(narrow), name))
-        return name
+    def constant(self, value: NDArray[np.floating[Any]] | Sequence[int]) -> str:
+        """A constant: float32 for an array, int64 for a list of sizes, once for all that are equal."""
+        array = value.astype(np.float32) if isinstance(value, np.ndarray) else np.array(value, np.int64)
+        tensor = numpy_helper.from_array(np.ascontiguousarray(array))
+        content = tensor.SerializeToString()
+        if content not in self._names:
+            tensor.name = self._names[content] = f"c{len(self.constants)}"
+            self.constants.append(tensor)
+        return self._names[content]
 
-    def block(self, name: str, block: Block) -> str:
-        """(N, m) expectation values of a block's observables."""
-        left = self.projected(f"{name}_left", block.left, block.left_basis)
-        right = self.projected(f"{name}_right", block.right, block.right_basis)
-        m, r, s = block.cores.shape
-        cores = self.constant(f"{name}_cores", block.cores.transpose(1, 0, 2).reshape(r, m * s))
-        mixed = self.node("MatMul", [left, cores])
-        mixed = self.node("Reshape", [mixed, self.constant(f"{name}_shape", np.array([-1, m, s]))])
-        right = self.node("Unsqueeze", [right, self.constant(f"{name}_axis", np.array([2]))])
-        values = self.node("MatMul", [mixed, right])  # (N, m, 1)
-        return self.node("Reshape", [values, self.constant(f"{name}_flat", np.array([-1, m]))])
+    def features(self, stages: Sequence[Stage], num_inputs: int) -> list[str]:
+        """For each stage (N, 3ᵗ), the cosines that its products of features are sums of."""
+        factors, shifts, sizes = [], [], []
+        for stage in stages:
+            sums, _ = harmonics(len(stage.sites))
+            factor = np.zeros((num_inputs, len(sums)))
+            for site, column in zip(stage.sites, sums.T, strict=False):
+                factor[site.input] += site.scale * column
+            factors.append(factor)
+            shifts.append(sums[:, -1])
+            sizes.append(len(sums))
+        constants = [self.constant(np.concatenate(factors, axis=1)), self.constant(np.concatenate(shifts))]
+        cosines = self.node("Cos", [self.node("Gemm", ["angles", *constants])])
+        names = [f"f{i}" for i in range(len(stages))]
+        self.nodes.append(helper.make_node("Split", [cosines, self.constant(sizes)], names, name="features", axis=1))
+        return names
 
-    def projected(self, name: str, sites: Sequence[Site], basis: Real) -> str:
-        """(N, r): the product features of the sites, on the basis."""
-        columns = self.constant(f"{name}_inputs", np.array([site.input for site in sites], np.int64))
-        angles = self.node("Gather", ["angles", columns], axis=1)
-        if any(site.scale != 1.0 for site in sites):
-            scales = self.constant(f"{name}_scales", np.array([site.scale for site in sites]))
-            angles = self.node("Mul", [angles, scales])
-        cosine, sine = self.node("Cos", [angles]), self.node("Sin", [angles])
-        one = self.node("Sub", [cosine, cosine])
-        one = self.node("Add", [one, self.constant(f"{name}_one", np.ones(1))])
-        last = self.constant(f"{name}_last", np.array([2]))
-        stacked = self.node("Concat", [self.node("Unsqueeze", [f, last]) for f in (one, cosine, sine)], axis=2)
-        each = [
-            self.node("Gather", [stacked, self.constant(f"{name}_{i}", np.array([i]))], axis=1)  # (N, 1, 3)
-            for i in range(len(sites))
-        ]
-        product = each[0]
-        for i, features in enumerate(each[1:], start=1):
-            column = self.constant(f"{name}_column{i}", np.array([-1, 3**i, 1]))
-            product = self.node("Mul", [self.node("Reshape", [product, column]), features])  # (N, 3^i, 3)
-        row = self.constant(f"{name}_row", np.array([-1, 3 ** len(sites)]))
-        product = self.node("Reshape", [product, row])
-        return self.node("MatMul", [product, self.constant(f"{name}_basis", basis)])
+    def sweep(self, stages: Sequence[Stage], features: Any) -> str:
+        """(N, Σr): what the stages of one side give."""
+        swept = ""
+        for stage in stages:
+            own = next(features)
+            if swept:
+                # The few features are the outer axis: onnxruntime multiplies long inner rows fastest.
+                column = self.node("Unsqueeze", [own, self.constant([2])])
+                row = self.node("Unsqueeze", [swept, self.constant([1])])
+                size = stage.matrix.shape[0] * stage.matrix.shape[1]
+                own = self.node("Reshape", [self.node("Mul", [column, row]), self.constant([0, size])])
+            swept = self.node("MatMul", [own, self.constant(stage.matrix.reshape(-1, stage.matrix.shape[2]))])
+        return swept

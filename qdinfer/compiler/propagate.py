@@ -1,54 +1,39 @@
 """A circuit's expectation value as a polynomial in the cosines and sines of its data angles.
 
-Observables are propagated backwards through the circuit (the Heisenberg picture) as dense Pauli vectors over the qubits
-that they have reached so far, their light cone. A fixed gate acts on the vector by its Pauli transfer matrix. A data
-rotation exp(−iφP/2) has a transfer matrix of the form H₁ + H_c·cos φ + H_s·sin φ, so it adds an axis of three to the
-vector: a *site*. At the front of the circuit every qubit is |0⟩, whose Pauli vector (1, 0, 0, 1) contracts the qubit
-away. What is left is ⟨O⟩ = Σ c[i₁…i_k] · f_{i₁}(φ₁) ⋯ f_{i_k}(φ_k) with f = (1, cos, sin), exactly.
+An observable is propagated backwards through the circuit as a sum of Pauli strings over the qubits that it has reached
+so far, its light cone. At first that is one string: Clifford and diagonal gates at the circuit's end only rename it. A
+data rotation adds an axis to the sum, a *site*, which tells the features 1, cos and sin apart. At the front of the
+circuit every qubit is |0⟩, whose Pauli vector (1, 0, 0, 1) contracts the qubit away. What is left is
+⟨O⟩ = Σ c[i₁…i_k] · f_{i₁}(φ₁) ⋯ f_{i_k}(φ_k) with f = (1, cos, sin).
+
+The sum is a list of terms while they are few, and an array with an axis for each qubit and site once it fills up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..circuit import Circuit, affine
 from ..errors import CompileError
+from .steps import Real, Site, Step
 
-if TYPE_CHECKING:
-    from qiskit import QuantumCircuit
-    from qiskit.circuit import CircuitInstruction
+__all__ = ["MAX_TERMS", "Letters", "Polynomial", "Terms", "distinct", "expand"]
 
-__all__ = ["MAX_TERMS", "Polynomial", "Site", "expand"]
+MAX_TERMS = 2**20
+"""Terms that one observable may have on its way while they are kept as a list."""
+MAX_ARRAY = 4**12
+"""Entries of one observable's array: 128 MB."""
+_FULL = 1 / 64
+"""How full an array has to be to be worth its while: a term in a list costs about as much as that many entries."""
+_ZERO = 1e-15
 
-MAX_TERMS = 4**12
-"""Numbers that one observable's vector may have on its way: 128 MB."""
+Axis = int | Site
+Letters = NDArray[np.uint8]
 
-Real = NDArray[np.float64]
-Complex = NDArray[np.complex128]
-
-_PAULIS: Complex = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 _ZERO_STATE = np.array([1.0, 0.0, 0.0, 1.0])
-
-
-@dataclass(frozen=True)
-class Site:
-    """One data rotation, by the angle scale · θ[input]. Its features are 1, cos and sin of that.
-
-    Attributes:
-        number: position among the data rotations of the circuit.
-        input: column of the angles.
-        scale: factor in front of the angle.
-    """
-
-    number: int
-    input: int
-    scale: float
 
 
 @dataclass(frozen=True)
@@ -56,161 +41,203 @@ class Polynomial:
     """An expectation value as a function of the angles.
 
     Attributes:
-        sites: the k data rotations that it depends on, by number.
-        coefficients: (3, …, 3) with k axes, in the sites' order.
+        sites: the k data rotations that it depends on, in their order.
+        features: (T, k): which feature of each site a term has, 0 for 1, 1 for cos, 2 for sin.
+        coefficients: (T,) of the terms.
+        bound: upper bound of the error, at any angles, by terms that were left out.
     """
 
     sites: tuple[Site, ...]
+    features: Letters
     coefficients: Real
+    bound: float = 0.0
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A gate, or several merged.
+class Terms:
+    """A sum of Pauli strings with features, as a list.
 
     Attributes:
-        qubits: the k qubits that it acts on.
-        transfer: (1, 4ᵏ, 4ᵏ) its transfer matrix; (3, 4ᵏ, 4ᵏ) for a data rotation, one for each feature.
-        site: the data rotation that it is.
+        axes: the qubits and sites that the letters belong to.
+        letters: (T, A): the Pauli on a qubit (I, X, Y, Z), the feature of a site (1, cos, sin).
+        coefficients: (T,)
     """
 
-    qubits: tuple[int, ...]
-    transfer: Real
-    site: Site | None = None
+    axes: tuple[Axis, ...]
+    letters: Letters
+    coefficients: Real
+
+    def __len__(self) -> int:
+        return len(self.coefficients)
+
+    def after(self, step: Step, ending: Sequence[int]) -> Terms:
+        """The sum in front of a step; the qubits that end there, at the circuit's front, are contracted at once."""
+        kept = tuple(q for q in step.qubits if q not in ending)
+        transfer = _contracted(step, ending).reshape(-1, 4 ** len(step.qubits))  # (features and Paulis before, after)
+        code = np.zeros(len(self), np.int64)
+        for q in step.qubits:
+            code = 4 * code + (self.letters[:, self.axes.index(q)] if q in self.axes else 0)
+        # Every term becomes as many as its column of the transfer matrix has entries.
+        columns, rows = np.nonzero(transfer.T)
+        many = np.bincount(columns, minlength=transfer.shape[1])
+        first = np.cumsum(many) - many
+        source = np.repeat(np.arange(len(self)), many[code])
+        count = many[code]
+        within = np.arange(len(source)) - np.repeat(np.cumsum(count) - count, count)
+        row = rows[first[code[source]] + within]
+        others = [i for i, axis in enumerate(self.axes) if axis not in step.qubits]
+        new = [row // 4**i % 4 for i in reversed(range(len(kept)))]
+        axes: tuple[Axis, ...] = (*kept, *(self.axes[i] for i in others))
+        if step.site is not None:
+            new, axes = [row // 4 ** len(kept), *new], (step.site, *axes)
+        letters = np.column_stack([*(each.astype(np.uint8) for each in new), self.letters[:, others][source]])
+        grown = Terms(axes, letters, self.coefficients[source] * transfer[row, code[source]])
+        return grown.merged().without_idle() if many.max() > 1 or ending else grown.without_idle()
+
+    def merged(self) -> Terms:
+        """Equal strings added up."""
+        first, inverse = distinct(self.letters)
+        sums = np.zeros(len(first))
+        np.add.at(sums, inverse, self.coefficients)
+        kept = np.abs(sums) > _ZERO
+        return Terms(self.axes, self.letters[first[kept]], sums[kept])
+
+    def without_idle(self) -> Terms:
+        """Without the axes on which every term has the letter 0: the identity, or the feature 1."""
+        used = np.flatnonzero(self.letters.any(axis=0)).tolist()
+        return Terms(tuple(self.axes[i] for i in used), self.letters[:, used], self.coefficients)
+
+    def truncated(self, allowance: float) -> tuple[Terms, float]:
+        """Without the smallest terms whose sizes add up to the allowance at most, and that sum."""
+        order = np.argsort(np.abs(self.coefficients), kind="stable")
+        sums = np.cumsum(np.abs(self.coefficients)[order])
+        dropped = int(np.searchsorted(sums, allowance, side="right"))
+        if not dropped:
+            return self, 0.0
+        kept = np.sort(order[dropped:])
+        return Terms(self.axes, self.letters[kept], self.coefficients[kept]).without_idle(), float(sums[dropped - 1])
+
+    def to_array(self) -> _Array:
+        """The same as an array."""
+        entries = np.zeros(_shape(self.axes))
+        entries[tuple(self.letters.T)] = self.coefficients
+        return _Array(self.axes, entries)
+
+    def to_terms(self) -> Terms:
+        """Itself."""
+        return self
 
 
-def expand(circuit: Circuit) -> list[Polynomial]:
-    """The polynomial of each observable.
+@dataclass(frozen=True)
+class _Array:
+    """The same sum with an axis of `entries` for each of the axes, 4 long for a qubit and 3 for a site."""
+
+    axes: tuple[Axis, ...]
+    entries: Real
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.entries))
+
+    def after(self, step: Step, ending: Sequence[int]) -> _Array:
+        k = len(step.qubits)
+        kept = [q for q in step.qubits if q not in ending]
+        transfer = _contracted(step, ending).reshape(-1, *(4,) * (len(kept) + k))
+        for i, q in reversed(list(enumerate(step.qubits))):
+            if q not in self.axes:
+                transfer = np.take(transfer, 0, axis=1 + len(kept) + i)  # not reached so far: the identity
+        places = [self.axes.index(q) for q in step.qubits if q in self.axes]
+        inner = list(range(transfer.ndim - len(places), transfer.ndim))
+        grown = np.tensordot(transfer, self.entries, axes=(inner, places))
+        axes: tuple[Axis, ...] = (*kept, *(axis for axis in self.axes if axis not in step.qubits))
+        if step.site is None:
+            return _Array(axes, grown[0])._without_idle(kept)
+        return _Array((step.site, *axes), grown)._without_idle([*kept, step.site])
+
+    def _without_idle(self, candidates: Sequence[Axis]) -> _Array:
+        axes, entries = list(self.axes), self.entries
+        for axis in candidates:
+            place = axes.index(axis)
+            front = np.moveaxis(entries, place, 0)
+            if not front[1:].any():
+                entries = front[0]
+                axes.pop(place)
+        return _Array(tuple(axes), entries)
+
+    def to_array(self) -> _Array:
+        return self
+
+    def to_terms(self) -> Terms:
+        kept = np.abs(self.entries) > _ZERO
+        return Terms(self.axes, np.argwhere(kept).astype(np.uint8), self.entries[kept])
+
+
+def expand(steps: Sequence[Step], mask: NDArray[np.bool_], label: str, max_error: float = 0.0) -> Polynomial:
+    """The polynomial of one observable.
+
+    Args:
+        steps: the circuit.
+        mask: (n,) the qubits with a Z.
+        label: the observable's, for messages.
+        max_error: where there are too many terms, the smallest are left out as long as the sizes of all that were add
+            up to no more; the allowance grows evenly over the steps. The expectation value changes by no more at any
+            angles, since no Pauli string's and no product of features is beyond 1. Never more is left out than has
+            to be: what is left of a sum has higher ranks than the whole.
 
     Raises:
-        CompileError: an angle is no sum of multiples of inputs, or an observable depends on so many data rotations
-            and qubits that its polynomial is out of reach.
+        CompileError: there are too many terms.
     """
-    steps = _steps(circuit.to_qiskit(), circuit.inputs)
-    observables = zip(circuit.observable_masks, circuit.observables, strict=True)
-    return [_propagate(steps, mask, label) for mask, label in observables]
-
-
-def _propagate(steps: Sequence[_Step], mask: NDArray[np.bool_], label: str) -> Polynomial:
-    first = {}  # index of the first step on each qubit
+    first: dict[int, int] = {}  # index of the first step on each qubit
     for i, step in reversed(list(enumerate(steps))):
         first.update(dict.fromkeys(step.qubits, i))
-    # The axes of the vector: qubits (as their number) and sites.
-    axes: list[int | Site] = [int(q) for q in np.flatnonzero(mask)]
-    vector: Real = reduce(np.multiply.outer, [np.array([0.0, 0.0, 0.0, 1.0])] * len(axes), np.array(1.0))
-    for place in np.flatnonzero(mask).tolist():
-        if place not in first:
-            vector, axes = _contract(vector, axes, place)
-    for i, step in reversed(list(enumerate(steps))):
-        if not set(step.qubits) & {axis for axis in axes if isinstance(axis, int)}:
+    start = tuple(q for q in np.flatnonzero(mask).tolist() if q in first)  # the others are |0⟩ still, where Z is 1
+    total: Terms | _Array = Terms(start, np.full((1, len(start)), 3, np.uint8), np.ones(1))
+    bound = 0.0
+    for passed, (i, step) in enumerate(reversed(list(enumerate(steps))), start=1):
+        if not set(step.qubits) & set(total.axes):
             continue
         ending = [q for q in step.qubits if first[q] == i]
-        new = [q for q in step.qubits if q not in axes]
-        grown = int(vector.size * len(step.transfer) * 4.0 ** (len(new) - len(ending)))
-        if grown > MAX_TERMS:
-            qubits = sum(isinstance(axis, int) for axis in axes) + len(new)
-            rotations = len(axes) + len(new) - qubits + (step.site is not None)
-            raise CompileError(
-                f"observable {label}: found {qubits} qubits and {rotations} data rotations mixed, "
-                f"{grown} terms; expected at most {MAX_TERMS}. Run this circuit on backend='aer'"
-            )
-        vector, axes = _apply(vector, axes, step, ending)
-        grown_axes: list[int | Site] = [q for q in step.qubits if q not in ending]
-        for axis in grown_axes if step.site is None else [*grown_axes, step.site]:
-            vector, axes = _drop_if_idle(vector, axes, axis)
-    sites = [axis for axis in axes if isinstance(axis, Site)]
-    order = sorted(range(len(sites)), key=lambda k: sites[k].number)
-    return Polynomial(tuple(sites[k] for k in order), vector.transpose(order))
+        axes = {*total.axes, *step.qubits, *([] if step.site is None else [step.site])} - {*ending}
+        entries = float(np.prod([float(size) for size in _shape(tuple(axes))]))
+        total = total.to_array() if entries <= min(MAX_ARRAY, len(total) / _FULL) else total.to_terms()
+        total = total.after(step, ending)
+        if isinstance(total, Terms) and len(total) > MAX_TERMS:
+            total, dropped = total.truncated(max_error * passed / len(steps) - bound)
+            bound += dropped
+            _check(total, label)
+    terms = total.to_terms().without_idle()
+    sites = [axis for axis in terms.axes if isinstance(axis, Site)]
+    order = sorted(range(len(sites)), key=lambda k: sites[k])
+    return Polynomial(tuple(sites[k] for k in order), terms.letters[:, order], terms.coefficients, bound)
 
 
-def _apply(vector: Real, axes: list[int | Site], step: _Step, ending: Sequence[int]) -> tuple[Real, list[int | Site]]:
-    """The vector in front of a step; the qubits that end there, at the front of the circuit, are contracted at once."""
+def distinct(letters: Letters) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each different row is first, and which of these every row is."""
+    words = np.zeros((len(letters), max(1, -(-letters.shape[1] // 32))), np.uint64)
+    for i in range(letters.shape[1]):
+        words[:, i // 32] = words[:, i // 32] * np.uint64(4) + letters[:, i]
+    keys = words[:, 0] if words.shape[1] == 1 else words  # which is much faster where one word will do
+    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return first, inverse.ravel()
+
+
+def _check(total: Terms, label: str) -> None:
+    if len(total) > MAX_TERMS:
+        sites = sum(isinstance(axis, Site) for axis in total.axes)
+        raise CompileError(
+            f"observable {label}: found {len(total)} terms, over {len(total.axes) - sites} qubits and {sites} data "
+            f"rotations; expected at most {MAX_TERMS}. Allow a larger error, or run this circuit on backend='aer'"
+        )
+
+
+def _contracted(step: Step, ending: Sequence[int]) -> Real:
+    """The step's transfer matrix with |0⟩ in front of the qubits that end there."""
     k = len(step.qubits)
     transfer: Real = step.transfer.reshape(-1, *(4,) * (2 * k))  # feature, k Paulis in front of the step, k behind it
     for i, q in reversed(list(enumerate(step.qubits))):
-        if q not in axes:
-            transfer = np.take(transfer, 0, axis=1 + k + i)  # not reached so far: the identity
-    for i, q in reversed(list(enumerate(step.qubits))):
         if q in ending:
             transfer = np.tensordot(_ZERO_STATE, transfer, axes=(0, 1 + i))
-    places = [axes.index(q) for q in step.qubits if q in axes]
-    inner = range(transfer.ndim - len(places), transfer.ndim)
-    grown = np.tensordot(transfer, vector, axes=(list(inner), places))
-    left = [*(q for q in step.qubits if q not in ending), *(axis for axis in axes if axis not in step.qubits)]
-    return (grown[0], left) if step.site is None else (grown, [step.site, *left])
+    return transfer
 
 
-def _contract(vector: Real, axes: list[int | Site], qubit: int) -> tuple[Real, list[int | Site]]:
-    place = axes.index(qubit)
-    return np.tensordot(vector, _ZERO_STATE, axes=(place, 0)), axes[:place] + axes[place + 1 :]
-
-
-def _drop_if_idle(vector: Real, axes: list[int | Site], axis: int | Site) -> tuple[Real, list[int | Site]]:
-    """Take an axis out of which only the first entry (identity, or the feature 1) is left."""
-    place = axes.index(axis)
-    front = np.moveaxis(vector, place, 0)
-    return (front[0], axes[:place] + axes[place + 1 :]) if not front[1:].any() else (vector, axes)
-
-
-def _steps(circuit: QuantumCircuit, inputs: Sequence[str]) -> list[_Step]:
-    """The circuit's gates, fixed one- and two-qubit gates merged as far as their qubits allow."""
-    merged: list[_Step | tuple[tuple[int, ...], Complex]] = []
-    waiting: dict[int, Complex] = {}  # fixed single-qubit gates that still look for a two-qubit gate
-    number = 0
-
-    def flush(qubit: int) -> None:
-        if qubit in waiting:
-            merged.append(((qubit,), waiting.pop(qubit)))
-
-    for instruction in circuit.data:
-        qubits = tuple(circuit.find_bit(qubit).index for qubit in instruction.qubits)
-        rotations, matrix = _split(instruction)
-        if rotations:
-            for q in qubits:
-                flush(q)
-            for name, scale in rotations:
-                site = Site(number, list(inputs).index(name), scale)
-                merged.append(_data_step(instruction, qubits, site))
-                number += 1
-        if len(qubits) == 1:
-            waiting[qubits[0]] = matrix @ waiting.get(qubits[0], np.eye(2))
-        else:
-            # Qiskit's order: the first qubit of a gate is the last factor of its matrix.
-            before = np.kron(waiting.pop(qubits[1], np.eye(2)), waiting.pop(qubits[0], np.eye(2)))
-            merged.append((qubits, matrix @ before))
-    for q in list(waiting):
-        flush(q)
-    return [step if isinstance(step, _Step) else _Step(step[0], _transfer(step[1])[None]) for step in merged]
-
-
-def _split(instruction: CircuitInstruction) -> tuple[list[tuple[str, float]], Complex]:
-    """A gate as data rotations by single inputs, then a fixed gate.
-
-    All gates with an angle in the basis are rotations exp(−iφP/2), so a sum of angles is a sequence of gates.
-    """
-    operation = instruction.operation
-    if not operation.params:
-        return [], operation.to_matrix()
-    (angle,) = operation.params
-    factors, offset = affine(angle)
-    return [(parameter.name, a) for parameter, a in factors.items()], operation.base_class(offset).to_matrix()
-
-
-def _data_step(instruction: CircuitInstruction, qubits: tuple[int, ...], site: Site) -> _Step:
-    gate = instruction.operation.base_class
-    at_0, at_half, at_1 = (_transfer(gate(angle).to_matrix()) for angle in (0.0, np.pi / 2, np.pi))
-    constant = (at_0 + at_1) / 2
-    return _Step(qubits, _clean(np.stack([constant, (at_0 - at_1) / 2, at_half - constant])), site)
-
-
-def _transfer(unitary: Complex) -> Real:
-    """H[P, Q] = Tr(P · U† Q U) / 2^k: what U makes of Pauli Q, seen backwards. The first qubit is the first index."""
-    k = unitary.shape[0].bit_length() - 1
-    strings = _PAULIS if k == 1 else np.einsum("aij,bkl->abkilj", _PAULIS, _PAULIS).reshape(16, 4, 4)
-    images = unitary.conj().T @ strings @ unitary
-    return _clean(np.einsum("pij,qji->pq", strings, images).real / 2**k)
-
-
-def _clean(matrix: Real) -> Real:
-    """Rounding errors of exact zeros would widen the light cone."""
-    return np.where(np.abs(matrix) < 1e-14, 0.0, matrix)
+def _shape(axes: Sequence[Axis]) -> tuple[int, ...]:
+    return tuple(3 if isinstance(axis, Site) else 4 for axis in axes)

@@ -10,12 +10,23 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
-from students import entangled_circuit, tiny
+from students import dense_circuit, entangled_circuit, tiny
 
-from qdinfer import Artifact, BackendError, Circuit, CompileError, ExactBackend, compile_artifact, compile_circuit
-from qdinfer.compiler import statevector_expectations
-from qdinfer.compiler.factor import MAX_SITES, factor
-from qdinfer.compiler.propagate import Polynomial, expand
+from qdinfer import (
+    Artifact,
+    BackendError,
+    Circuit,
+    CompileError,
+    ExactBackend,
+    InputError,
+    compile_artifact,
+    compile_circuit,
+)
+from qdinfer.compiler import check, propagate, statevector_expectations
+from qdinfer.compiler.factor import Block, Stage, factor, harmonics
+from qdinfer.compiler.propagate import Polynomial
+from qdinfer.compiler.steps import Site, steps_of
+from qdinfer.compiler.train import train_of
 
 TOLERANCE = 2e-6
 ROTATIONS = ("rx", "ry", "rz", "rxx", "ryy", "rzz")
@@ -103,12 +114,36 @@ def test_an_observable_that_is_always_zero() -> None:
     assert largest_error(Circuit.from_qiskit(circuit, ["a"], ["ZZ", "ZI", "IZ"])) < TOLERANCE
 
 
+def polynomials_of(circuit: Circuit) -> list[Polynomial]:
+    steps = steps_of(circuit.to_qiskit(), circuit.inputs)
+    return [
+        propagate.expand(steps, mask, label)
+        for mask, label in zip(circuit.observable_masks, circuit.observables, strict=True)
+    ]
+
+
 def test_polynomials_are_what_they_say() -> None:
-    flat, single = expand(small("IZI", "IIZ"))
+    flat, single = polynomials_of(small("IZI", "IIZ"))
     assert flat.sites == ()
-    assert flat.coefficients == pytest.approx(np.cos(0.4))
-    assert [(site.input, site.scale) for site in single.sites] == [(0, 1.0)]
-    np.testing.assert_allclose(single.coefficients, [0, 1, 0], atol=1e-15)  # 1, cos, sin
+    assert flat.coefficients == pytest.approx([np.cos(0.4)])
+    assert single.sites == (Site(place=0, number=0, input=0, scale=1.0),)
+    assert single.features.tolist() == [[1]]  # of 1, cos, sin
+    np.testing.assert_allclose(single.coefficients, [1])
+
+
+@pytest.mark.parametrize("uploads", [6, 12])
+def test_data_in_many_layers(uploads: int) -> None:
+    """Many angles on few qubits are cut in time, where no rank is above the 4³ Paulis of the qubits."""
+    circuit = QuantumCircuit(3)
+    names = [f"t{i}" for i in range(uploads)]
+    for i, name in enumerate(names):
+        circuit.ry(Parameter(name), i % 3)
+        circuit.rz(0.4 + i, i % 3)
+        circuit.rx(1.3 * i, i % 3)
+        circuit.cx(i % 3, (i + 1) % 3)
+    reuploading = Circuit.from_qiskit(circuit, names)
+    assert largest_error(reuploading) < TOLERANCE
+    assert max(core.shape[0] for p in polynomials_of(reuploading) for core in train_of(p).left) <= 64
 
 
 def test_one_angle_on_many_qubits_and_again_later() -> None:
@@ -143,36 +178,151 @@ def line(num_qubits: int, layers: int) -> Circuit:
     return Circuit.from_qiskit(circuit, [f"t{q}" for q in range(num_qubits)], [ends, *labels[::2], *labels[1::2]])
 
 
-@pytest.mark.parametrize("num_qubits", [15, pytest.param(18, marks=pytest.mark.slow)])
-def test_wide_circuits_are_compiled_in_groups(num_qubits: int) -> None:
+@pytest.mark.parametrize("num_qubits", [5, 13, 18])
+def test_lines_of_any_width(num_qubits: int) -> None:
     circuit = line(num_qubits, 1)
-    blocks = factor(expand(circuit))
-    assert len(blocks) > 1
-    assert all(len(block.left) + len(block.right) <= MAX_SITES for block in blocks)
+    blocks = factor([train_of(polynomial) for polynomial in polynomials_of(circuit)])
     members = [j for block in blocks for j in block.observables]
     assert sorted(members) == list(range(len(circuit.observables)))
     assert members != sorted(members), "the order is put back by nothing here"
     assert largest_error(circuit, rows=2) < TOLERANCE
 
 
+@pytest.mark.slow
+def test_a_hundred_qubits() -> None:
+    circuit = line(100, 3)
+    compiled = compile_circuit(circuit)
+    assert len(compiled.graph) < 5e6
+    assert compiled.spec.max_error < TOLERANCE
+    angles = np.random.default_rng(1).uniform(-4, 4, (2, 100)).astype(np.float32)
+    found = ExactBackend(compiled.graph, circuit.sha256).expectations(circuit, angles).values
+    np.testing.assert_allclose(found, statevector_expectations(circuit, angles), atol=TOLERANCE)
+
+
+def test_the_end_of_a_circuit_is_only_bookkeeping() -> None:
+    """A ladder of CNOTs over 40 qubits makes one long string, and diagonal gates change nothing."""
+    circuit = QuantumCircuit(40)
+    inputs = [Parameter(f"t{q}") for q in range(40)]
+    for q, angle in enumerate(inputs):
+        circuit.rx(angle, q)
+    for q in range(39):
+        circuit.rzz(0.3 * q, q, q + 1)
+        circuit.cx(q, q + 1)
+        circuit.rz(0.1 * q, q)
+    polynomials = polynomials_of(Circuit.from_qiskit(circuit, [p.name for p in inputs]))
+    for q, polynomial in enumerate(polynomials):
+        assert len(polynomial.sites) == q + 1
+        assert polynomial.features.tolist() == [[1] * (q + 1)], "the cosines' product"
+        np.testing.assert_allclose(polynomial.coefficients, [1.0])
+        assert train_of(polynomial).left[0].shape == (1, 3, 1)
+
+
 def evaluate(polynomial: Polynomial, angles: np.ndarray) -> float:
-    value = polynomial.coefficients
-    for site in reversed(polynomial.sites):
-        phi = site.scale * angles[site.input]
-        value = value @ np.array([1, np.cos(phi), np.sin(phi)])
-    return float(value)
+    phi = np.array([site.scale * angles[site.input] for site in polynomial.sites])
+    features = np.stack([np.ones_like(phi), np.cos(phi), np.sin(phi)])
+    return float(features[polynomial.features, np.arange(len(phi))].prod(axis=1) @ polynomial.coefficients)
 
 
-def test_polynomials_and_factors_are_exact_in_float64() -> None:
+def sweep(stages: tuple[Stage, ...], angles: np.ndarray) -> np.ndarray:
+    swept = np.ones(1)
+    for stage in stages:
+        sums = harmonics(len(stage.sites))[0]
+        phi = np.array([site.scale * angles[site.input] for site in stage.sites])
+        swept = np.einsum("f,r,frs->s", np.cos(sums[:, :-1] @ phi + sums[:, -1]), swept, stage.matrix)
+    return swept
+
+
+def evaluate_block(block: Block, angles: np.ndarray) -> dict[int, float]:
+    products = np.split(sweep(block.left, angles) * sweep(block.right, angles), np.cumsum(block.ranks)[:-1])
+    return {j: float(part.sum()) for j, part in zip(block.observables, products, strict=True)}
+
+
+def test_polynomials_trains_and_blocks_are_exact_in_float64() -> None:
     circuit = entangled_circuit(5, layers=3)
     angles = np.random.default_rng(5).uniform(-3, 3, (4, 5))
-    polynomials = expand(circuit)
-    found = [[evaluate(p, row) for p in polynomials] for row in angles]
-    np.testing.assert_allclose(found, statevector_expectations(circuit, angles), atol=1e-12)
-    (block,) = factor(polynomials)
-    for j, polynomial in zip(block.observables, polynomials, strict=True):
-        rebuilt = block.left_basis @ block.cores[j] @ block.right_basis.T
-        np.testing.assert_allclose(rebuilt.ravel(), polynomial.coefficients.ravel(), atol=1e-8)
+    polynomials = polynomials_of(circuit)
+    expected = statevector_expectations(circuit, angles)
+    np.testing.assert_allclose([[evaluate(p, row) for p in polynomials] for row in angles], expected, atol=1e-12)
+    trains = [train_of(polynomial) for polynomial in polynomials]
+    for polynomial, train in zip(polynomials, trains, strict=True):
+        for cores in (train.left, tuple(core.transpose(2, 1, 0) for core in reversed(train.right))):
+            whole = np.ones((1, 1))
+            for core in cores:
+                whole = np.tensordot(whole, core, axes=1).reshape(-1, core.shape[2])
+            full = np.zeros((3,) * len(train.sites))
+            full[tuple(polynomial.features.T)] = polynomial.coefficients
+            np.testing.assert_allclose(whole.ravel(), full.ravel(), atol=1e-8)
+    for row, values in zip(angles, expected, strict=True):
+        found = {j: value for block in factor(trains) for j, value in evaluate_block(block, row).items()}
+        np.testing.assert_allclose([found[j] for j in range(5)], values, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_products_of_features_are_sums_of_cosines(count: int) -> None:
+    sums, products = harmonics(count)
+    phi = np.random.default_rng(count).uniform(-9, 9, count)
+    expected = np.ones(1)
+    for angle in phi:
+        expected = np.multiply.outer(expected, [1, np.cos(angle), np.sin(angle)]).ravel()
+    np.testing.assert_allclose(np.cos(sums[:, :-1] @ phi + sums[:, -1]) @ products, expected, atol=1e-14)
+
+
+def test_lists_and_arrays_of_terms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit = entangled_circuit(4, layers=2)
+    angles = np.random.default_rng(2).uniform(-3, 3, (3, 4))
+    expected = statevector_expectations(circuit, angles)
+    for full in (0.0, 1e9):  # an array never, or always
+        monkeypatch.setattr(propagate, "_FULL", 1 / full if full else np.inf)
+        found = [[evaluate(p, row) for p in polynomials_of(circuit)] for row in angles]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_sums_over_more_axes_than_a_word_has_room_for() -> None:
+    letters = np.random.default_rng(0).integers(0, 4, (50, 70)).astype(np.uint8)
+    twice = np.concatenate([letters, letters[::-1]])
+    terms = propagate.Terms(tuple(range(70)), twice, np.r_[np.arange(50.0), np.arange(50.0)[::-1]]).merged()
+    assert len(terms) == 49  # the first has the coefficient 0
+    found = {tuple(row): value for row, value in zip(terms.letters.tolist(), terms.coefficients, strict=True)}
+    assert found == {tuple(row): 2.0 * i for i, row in enumerate(letters.tolist()) if i}
+
+
+def test_what_is_left_out_stays_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propagate, "MAX_TERMS", 150)
+    monkeypatch.setattr(propagate, "MAX_ARRAY", 100)
+    circuit = dense_circuit(7, 3, 0.1)
+    with pytest.raises(
+        CompileError, match=r"found \d+ terms, over \d qubits and \d data rotations; expected at most 150"
+    ):
+        compile_circuit(circuit)
+    compiled = compile_circuit(circuit, max_error=0.05)
+    assert 0 < compiled.spec.bound <= 0.05
+    assert 1e-5 < compiled.spec.max_error <= compiled.spec.bound
+    angles = np.random.default_rng(9).uniform(-4, 4, (50, 7)).astype(np.float32)
+    found = ExactBackend(compiled.graph, circuit.sha256).expectations(circuit, angles).values
+    assert np.abs(found - statevector_expectations(circuit, angles)).max() <= compiled.spec.bound
+
+
+def test_nothing_is_left_out_of_what_fits() -> None:
+    circuit = dense_circuit(6, 2, 0.3)
+    assert compile_circuit(circuit, max_error=0.1).graph == compile_circuit(circuit).graph
+    assert compile_circuit(circuit, max_error=0.1).spec.bound == 0
+
+
+@pytest.mark.parametrize("max_error", [-0.1, 1.1, float("nan")])
+def test_an_error_that_means_nothing(max_error: float) -> None:
+    with pytest.raises(InputError, match="max_error: found .*; expected a number from 0 to 1"):
+        compile_circuit(small("IIZ"), max_error=max_error)
+
+
+def test_light_cones_leave_out_what_commutes() -> None:
+    circuit = line(30, 2).to_qiskit()
+    transfers = [check._transfer(instruction) for instruction in circuit.data]
+    mask = np.arange(30) == 15
+    inside, cone = check.light_cone(circuit, transfers, mask)
+    assert cone == (13, 14, 15, 16, 17)
+    used = [circuit.data[i].operation.name for i in sorted(inside)]
+    assert used.count("cz") == 2 + 4
+    assert used.count("rx") == 5
 
 
 def published(seed: int = 0) -> Circuit:
@@ -184,7 +334,7 @@ def published(seed: int = 0) -> Circuit:
 @pytest.mark.slow
 def test_the_published_ansatz() -> None:
     circuit = published()
-    counts = [int(np.count_nonzero(polynomial.coefficients)) for polynomial in expand(circuit)]
+    counts = [len(polynomial.coefficients) for polynomial in polynomials_of(circuit)]
     assert counts == [69, 89, 153, 153, 153, 153, 2147, 3142, 60776, 83130, 1]
     assert largest_error(circuit) < TOLERANCE
 
@@ -201,20 +351,48 @@ class TestRefusals:
             circuit.cx(1, 0)
         with pytest.raises(
             CompileError,
-            match=r"observable IZ: found 2 qubits and 1\d data rotations mixed, \d+ terms; expected at most 16777216. "
-            r"Run this circuit on backend='aer'",
+            match=r"observable IZ: found \d+ terms, over 2 qubits and 1\d data rotations; expected at most 1048576. "
+            r"Allow a larger error, or run this circuit on backend='aer'",
         ):
             compile_circuit(Circuit.from_qiskit(circuit, ["a"]))
 
     def test_too_many_qubits_mixed(self) -> None:
         with pytest.raises(
-            CompileError, match=r"observable I+Z: found 1\d qubits .* Run this circuit on backend='aer'"
+            CompileError, match=r"observable I+Z: found \d+ terms, over 1\d qubits .* run this circuit on backend='aer'"
         ):
             compile_circuit(entangled_circuit(18))
 
     def test_too_many_qubits(self) -> None:
-        with pytest.raises(CompileError, match="found 21 qubits; expected at most 20, since every compiled form"):
-            compile_circuit(line(21, 1))
+        circuit = QuantumCircuit(21)
+        for q in range(21):
+            circuit.rx(Parameter(f"t{q}"), q)
+        for q in range(20):
+            circuit.cx(q, q + 1)
+        with pytest.raises(
+            CompileError,
+            match="observable Z+: found a light cone of 21 qubits; expected at most 20, since every compiled",
+        ):
+            compile_circuit(Circuit.from_qiskit(circuit, [f"t{q}" for q in range(21)], ["Z" * 21]))
+
+    @pytest.mark.parametrize(("name", "value"), [("MAX_RANK", 5), ("MAX_ENTRIES", 100)])
+    def test_ranks_out_of_reach(self, monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> None:
+        from qdinfer.compiler import train
+
+        monkeypatch.setattr(train, name, value)
+        with pytest.raises(
+            CompileError,
+            match=r"circuit: found an observable with \d+ terms, of rank \d or more; expected at most \d+, and",
+        ):
+            compile_circuit(entangled_circuit(5, layers=3))
+
+    def test_a_form_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from qdinfer import compiler
+
+        monkeypatch.setattr(compiler, "_MAX_MULTIPLY_ADDS", 10)
+        with pytest.raises(
+            CompileError, match=r"circuit: found a compiled form of \d+ multiply-adds; expected at most 10"
+        ):
+            compile_circuit(entangled_circuit(3))
 
     def test_an_error_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from qdinfer import compiler
@@ -237,6 +415,7 @@ def test_compile_artifact_binds_to_the_circuit(student: Artifact) -> None:
 
 
 def test_cost_counts_the_factors() -> None:
-    (block,) = factor(expand(small("IIZ", "IZI")))
-    assert block.cost == block.left_basis.size + block.right_basis.size + block.cores.size
-    assert compile_circuit(small("IIZ", "IZI")).multiply_adds == block.cost
+    circuit = small("IIZ", "IZI")
+    blocks = factor([train_of(polynomial) for polynomial in polynomials_of(circuit)])
+    sizes = sum(stage.matrix.size for block in blocks for stage in (*block.left, *block.right))
+    assert compile_circuit(circuit).multiply_adds == sizes + sum(sum(block.ranks) for block in blocks)

@@ -12,16 +12,19 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
-from students import LABELS, tiny
+from students import LABELS, dense_circuit, parts, tiny
 
 import qdinfer
 from qdinfer import Artifact, Classifier
 from qdinfer.cli import main
+from qdistill.export import export
 
 COMMANDS = ["predict", "evaluate", "inspect", "verify", "compile"]
 ROWS = [
@@ -331,6 +334,32 @@ def test_compile_makes_the_exact_engines_graph(run: Run, plain_path: Path, tmp_p
     run("predict", tmp_path / "fast.zip", "sun")
     assert run("compile", plain_path)[0].startswith(f"{plain_path}: compiled.onnx ")
     run("verify", plain_path)
+
+
+def test_compile_fuses_the_whole_student(run: Run, plain_path: Path) -> None:
+    out, _ = run("compile", plain_path, "--fused")
+    assert re.search(r"plain: fused\.onnx \d\.\d\d MB\n$", out), out
+    assert run("verify", plain_path)[0].splitlines()[-1].split()[:2] == ["fused", "fused.onnx"]
+    assert re.search(r"\n  fused +0\.\d\d MB\n", run("inspect", plain_path)[0])
+    expected = run("predict", plain_path, "sun rain", "--proba")[0]
+    assert "fused" not in run("compile", plain_path)[0]
+    assert not (plain_path / "fused.onnx").exists(), "it would be that of another compiled circuit"
+    assert run("predict", plain_path, "sun rain", "--proba")[0][:20] == expected[:20]
+
+
+def test_compile_says_what_was_left_out(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qdinfer.compiler import propagate
+
+    monkeypatch.setattr(propagate, "MAX_TERMS", 150)
+    monkeypatch.setattr(propagate, "MAX_ARRAY", 100)
+    circuit = dense_circuit(7, 3, 0.1)
+    dense = replace(parts(7), circuit=circuit, weights=np.ones((3, 1)))
+    path = export(dense)[0].save(tmp_path / "dense")
+    _, err = run("compile", path, code=2)
+    assert re.search(r"found \d+ terms, over .*; expected at most 150. Allow a larger error, or run", err)
+    out, _ = run("compile", path, "--max-error", "0.05")
+    assert re.search(r"random rows; at most \d\.\de-\d+ at any angles, by terms left out\n", out), out
+    assert re.search(r"over 16 random rows, at most \d\.\de-\d+ anywhere", run("inspect", path)[0])
 
 
 # Failures

@@ -1,0 +1,76 @@
+"""Encoder, compiled circuit and readout as one ONNX graph, which any onnxruntime runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from onnx import ModelProto, TensorProto, checker, compose, helper, load_from_string, numpy_helper
+
+from ..artifact import Artifact
+from ..errors import CompileError
+
+__all__ = ["fuse_graphs"]
+
+_OLDEST_OPSET = 13
+"""From this version on, all operators of the compiled graph mean what they do in its own."""
+
+
+def fuse_graphs(artifact: Artifact) -> bytes:
+    """The graph of a student that has a compiled circuit.
+
+    Returns:
+        An ONNX model, ``input_ids`` and ``attention_mask`` (N, T) int64 → ``expectations`` (N, M) float32 and
+        ``probabilities`` (N, C) float32. Its metadata has the labels, the token that pads and the longest row.
+
+    Raises:
+        CompileError: the encoder is of an older operator set.
+    """
+    encoder = load_from_string(artifact.files["encoder.onnx"])
+    circuit = load_from_string(artifact.files["compiled.onnx"])
+    version = next(opset.version for opset in encoder.opset_import if opset.domain in ("", "ai.onnx"))
+    if version < _OLDEST_OPSET:
+        raise CompileError(
+            f"encoder.onnx: found opset {version}; expected at least {_OLDEST_OPSET}, to be fused with the circuit"
+        )
+    _set_versions(circuit, encoder.ir_version, version)
+    prefix = "circuit_"
+    while any(name.startswith(prefix) for node in encoder.graph.node for name in (node.name, *node.output)):
+        prefix += "_"
+    circuit = compose.add_prefix(circuit, prefix)
+    model = compose.merge_models(encoder, circuit, io_map=[("angles", f"{prefix}angles")])
+    _add_readout(model, artifact, f"{prefix}expectations")
+    checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _set_versions(model: ModelProto, ir_version: int, opset: int) -> None:
+    model.ir_version = ir_version
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", opset))
+
+
+def _add_readout(model: ModelProto, artifact: Artifact, expectations: str) -> None:
+    """Append the linear layer and the softmax, and name the outputs."""
+    manifest, graph = artifact.manifest, model.graph
+    readout = manifest.readout
+    constants = {
+        "readout_weights": np.array(readout.weights).T / readout.temperature,
+        "readout_bias": np.array(readout.bias) / readout.temperature,
+    }
+    graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), name) for name, v in constants.items())
+    graph.node.append(helper.make_node("Identity", [expectations], ["expectations"], name="expectations"))
+    graph.node.append(helper.make_node("Gemm", ["expectations", *constants], ["readout_logits"], name="readout_logits"))
+    graph.node.append(helper.make_node("Softmax", ["readout_logits"], ["probabilities"], name="probabilities", axis=1))
+    del graph.output[:]
+    for name, width in (("expectations", len(manifest.circuit.observables)), ("probabilities", len(manifest.labels))):
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width]))
+    helper.set_model_props(
+        model,
+        {
+            "labels": json.dumps(manifest.labels),
+            "max_tokens": str(manifest.encoder.max_tokens),
+            "pad_id": str(manifest.encoder.pad_id),
+        },
+    )

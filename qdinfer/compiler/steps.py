@@ -1,0 +1,131 @@
+"""A circuit as steps on Pauli vectors, seen backwards (the Heisenberg picture).
+
+A fixed gate U takes a Pauli Q to U†QU, which its Pauli transfer matrix holds. A data rotation exp(−iφP/2) has a
+transfer matrix of the form H₁ + H_c·cos φ + H_s·sin φ: one matrix for each of the features 1, cos φ and sin φ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..circuit import affine
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import CircuitInstruction
+
+__all__ = ["Complex", "Real", "Site", "Step", "steps_of", "transfer_matrix"]
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+_PAULIS: Complex = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """One data rotation, by the angle scale · θ[input]. Its features are 1, cos and sin of that.
+
+    Attributes:
+        place: sites are put in this order, so that those which depend on each other most are neighbours: the first
+            qubit that it acts on, or its number (see `steps_of`).
+        number: position among the data rotations of the circuit.
+        input: column of the angles.
+        scale: factor in front of the angle.
+    """
+
+    place: int
+    number: int
+    input: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A gate, or several merged.
+
+    Attributes:
+        qubits: the k qubits that it acts on; the first is the slowest index of a Pauli string.
+        transfer: (1, 4ᵏ, 4ᵏ) its transfer matrix; (3, 4ᵏ, 4ᵏ) for a data rotation, one for each feature.
+        site: the data rotation that it is.
+    """
+
+    qubits: tuple[int, ...]
+    transfer: Real
+    site: Site | None = None
+
+
+def steps_of(circuit: QuantumCircuit, inputs: Sequence[str]) -> list[Step]:
+    """The circuit's gates, fixed one- and two-qubit gates merged as far as their qubits allow.
+
+    Cut between qubits, k data rotations are tied together by up to 3^(k/2) products of features on either side; cut in
+    time, by the up to 4ⁿ Paulis of all n qubits. The order of the sites is that with the smaller number.
+    """
+    rotations_in_all = sum(len(_split(instruction)[0]) for instruction in circuit.data)
+    in_time = circuit.num_qubits * np.log(4) < rotations_in_all / 2 * np.log(3)
+    merged: list[Step | tuple[tuple[int, ...], Complex]] = []
+    waiting: dict[int, Complex] = {}  # fixed single-qubit gates that still look for a two-qubit gate
+    column = {name: i for i, name in enumerate(inputs)}
+    number = 0
+
+    def flush(qubit: int) -> None:
+        if qubit in waiting:
+            merged.append(((qubit,), waiting.pop(qubit)))
+
+    for instruction in circuit.data:
+        qubits = tuple(circuit.find_bit(qubit).index for qubit in instruction.qubits)
+        rotations, matrix = _split(instruction)
+        if rotations:
+            for q in qubits:
+                flush(q)
+            for name, scale in rotations:
+                place = number if in_time else min(qubits)
+                merged.append(_data_step(instruction, qubits, Site(place, number, column[name], scale)))
+                number += 1
+        if len(qubits) == 1:
+            waiting[qubits[0]] = matrix @ waiting.get(qubits[0], np.eye(2))
+        else:
+            # Qiskit's order: the first qubit of a gate is the last factor of its matrix.
+            before = np.kron(waiting.pop(qubits[1], np.eye(2)), waiting.pop(qubits[0], np.eye(2)))
+            merged.append((qubits, matrix @ before))
+    for q in list(waiting):
+        flush(q)
+    return [step if isinstance(step, Step) else Step(step[0], transfer_matrix(step[1])[None]) for step in merged]
+
+
+def _split(instruction: CircuitInstruction) -> tuple[list[tuple[str, float]], Complex]:
+    """A gate as data rotations by single inputs, then a fixed gate.
+
+    All gates with an angle in the basis are rotations exp(−iφP/2), so a sum of angles is a sequence of gates.
+    """
+    operation = instruction.operation
+    if not operation.params:
+        return [], operation.to_matrix()
+    (angle,) = operation.params
+    factors, offset = affine(angle)
+    return [(parameter.name, a) for parameter, a in factors.items()], operation.base_class(offset).to_matrix()
+
+
+def _data_step(instruction: CircuitInstruction, qubits: tuple[int, ...], site: Site) -> Step:
+    gate = instruction.operation.base_class
+    at_0, at_half, at_1 = (transfer_matrix(gate(angle).to_matrix()) for angle in (0.0, np.pi / 2, np.pi))
+    constant = (at_0 + at_1) / 2
+    return Step(qubits, _clean(np.stack([constant, (at_0 - at_1) / 2, at_half - constant])), site)
+
+
+def transfer_matrix(unitary: Complex) -> Real:
+    """H[P, Q] = Tr(P · U† Q U) / 2^k: what U makes of Pauli Q, seen backwards. The first qubit is the first index."""
+    k = unitary.shape[0].bit_length() - 1
+    strings = _PAULIS if k == 1 else np.einsum("aij,bkl->abkilj", _PAULIS, _PAULIS).reshape(16, 4, 4)
+    images = unitary.conj().T @ strings @ unitary
+    return _clean(np.einsum("pij,qji->pq", strings, images).real / 2**k)
+
+
+def _clean(matrix: Real) -> Real:
+    """Rounding errors of exact zeros would widen the light cone."""
+    return np.where(np.abs(matrix) < 1e-14, 0.0, matrix)
