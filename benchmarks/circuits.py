@@ -95,7 +95,7 @@ def check_values(name: str, found: FloatArray, ours: FloatArray, tolerance: floa
 
 
 def rows_of_a_call(batch: int, known: Sequence[Timing]) -> int:
-    """How many rows an engine is timed with: the batch, or fewer if its last timing says that it would take too long."""
+    """How many rows an engine is timed with: fewer than the batch if, by its last timing, that would take too long."""
     if not known:
         return batch
     last = known[-1]

@@ -75,16 +75,19 @@ def measure_compiling(
 
 def _cell(name: str, qubits: int, depth: int | None, arguments: Sequence[str], limit: float) -> Cell:
     command = [sys.executable, "-m", "benchmarks.compiling", *arguments]
+    found: dict[str, Any]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=limit, env=child_environment(), check=False
         )
     except subprocess.TimeoutExpired:
-        return Cell(name=name, qubits=qubits, depth=depth, refused=f"stopped after {limit:g} s")
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        return Cell(name=name, qubits=qubits, depth=depth, refused=f"ended with code {done.returncode}: {said}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found = {"ended": "stopped", "reason": f"not compiled within {limit:g} s"}
+    else:
+        if done.returncode == 0:
+            found = json.loads(done.stdout.splitlines()[-1])
+        else:
+            said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            found = {"ended": "died", "reason": f"its process ended with code {done.returncode}, saying {said}"}
     return Cell(name=name, qubits=qubits, depth=depth, **found)
 
 
@@ -99,7 +102,7 @@ def main(*arguments: str) -> None:
     try:
         compiled = compile_circuit(circuit)
     except CompileError as error:
-        print(json.dumps({"refused": str(error)}))
+        print(json.dumps({"ended": "refused", "reason": str(error)}))
         return
     seconds = time.perf_counter() - start
     engine = ExactBackend(compiled.graph, circuit.sha256)

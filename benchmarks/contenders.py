@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,46 +17,17 @@ from numpy.typing import NDArray
 from qdinfer import Artifact, Classifier
 from qdinfer.encoder import CHUNK, TextEncoder, _batches
 from qdinfer.session import available_cpus
-from qdinfer.tabular import column, read_table
 
+from .corpus import Corpus
 from .results import BenchmarkError
 
-__all__ = ["COMPARED", "CONTENDERS", "PACKAGES", "ContenderKind", "Corpus", "minilm_folder", "prepare"]
+__all__ = ["COMPARED", "CONTENDERS", "PACKAGES", "ContenderKind", "minilm_folder", "prepare"]
 
 PACKAGES = ("numpy", "onnxruntime", "tokenizers", "scikit-learn", "torch", "transformers")
 Ids = NDArray[np.int64]
 _UNSORTED = 64  # texts in a batch of the student that does not sort
 _MINILM = 32  # texts in a batch of MiniLM
 _MINILM_TOKENS = 256  # as sentence-transformers has it for this model
-
-
-class Corpus(NamedTuple):
-    """Labelled texts: the test texts first, then those to train on."""
-
-    test: Sequence[str]
-    test_labels: Sequence[str]
-    train: Sequence[str]
-    train_labels: Sequence[str]
-
-    @classmethod
-    def read(cls, folder: str, trained: int | None = None) -> Corpus:
-        """The files of `qdistill`'s documents: topic_test.csv and topic_train.csv.
-
-        Args:
-            folder: where they are.
-            trained: how many of the training texts; None for all.
-        """
-        test, train = (
-            list(read_table(str(Path(folder, f"topic_{part}.csv")), columns=["text", "label"]))
-            for part in ("test", "train")
-        )
-        texts, labels = column(train, "text"), column(train, "label")
-        return cls(column(test, "text"), column(test, "label"), texts[:trained], labels[:trained])
-
-    @property
-    def texts(self) -> list[str]:
-        """All texts."""
-        return [*self.test, *self.train]
 
 
 Prepare = Callable[[Sequence[str]], Callable[[], object]]

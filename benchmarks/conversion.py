@@ -66,12 +66,10 @@ def pennylane_ansatz(circuit: Circuit) -> Callable[[Any], list[Any]]:
     """A function of angles (P,), or of columns (P, N), for a QNode: it gives what is measured."""
     import pennylane as qml
 
-    gates = {
-        **{"h": qml.Hadamard, "x": qml.PauliX, "y": qml.PauliY, "z": qml.PauliZ, "sx": qml.SX},
-        **{"s": qml.S, "sdg": qml.adjoint(qml.S), "t": qml.T, "tdg": qml.adjoint(qml.T)},
-        **{"rx": qml.RX, "ry": qml.RY, "rz": qml.RZ, "cx": qml.CNOT, "cz": qml.CZ, "swap": qml.SWAP},
-        **{"rxx": qml.IsingXX, "ryy": qml.IsingYY, "rzz": qml.IsingZZ},
-    }
+    gates = {"h": qml.Hadamard, "x": qml.PauliX, "y": qml.PauliY, "z": qml.PauliZ, "sx": qml.SX}
+    gates |= {"s": qml.S, "sdg": qml.adjoint(qml.S), "t": qml.T, "tdg": qml.adjoint(qml.T)}
+    gates |= {"rx": qml.RX, "ry": qml.RY, "rz": qml.RZ, "cx": qml.CNOT, "cz": qml.CZ, "swap": qml.SWAP}
+    gates |= {"rxx": qml.IsingXX, "ryy": qml.IsingYY, "rzz": qml.IsingZZ}
     steps, measured = operations(circuit), measured_qubits(circuit)
 
     def ansatz(angles: Any) -> list[Any]:

@@ -53,8 +53,9 @@ class Setting(_Model):
     cores: int = Field(description="that the processes could use")
     system: str
     versions: dict[str, str] = Field(description="of Python and the packages")
+    load: float = Field(description="processes that were running in the minute before, on average: 0 is quiet")
     command: str
-    rounds: int
+    rounds: int = Field(description="how often each was timed")
 
 
 class Engine(_Model):
@@ -138,12 +139,13 @@ class Startup(_Model):
 
 
 class Cell(_Model):
-    """One circuit, compiled and run; of a refused one only the reason."""
+    """One circuit, compiled and run; of one that has no compiled form only the reason."""
 
     name: str
     qubits: int
     depth: int | None = Field(description="layers; None for the published circuit")
-    refused: str | None = None
+    ended: str | None = Field(None, description="refused, stopped or died, if it was not compiled")
+    reason: str | None = None
     seconds: float | None = Field(None, description="of compiling")
     size: int | None = Field(None, description="bytes of the compiled form")
     multiply_adds: int | None = None
@@ -200,6 +202,7 @@ def setting(command: str, rounds: int, packages: Sequence[str]) -> Setting:
         cores=available_cpus(),
         system=f"{platform.system()} {os.uname().machine}",
         versions=versions,
+        load=os.getloadavg()[0],
         command=command,
         rounds=rounds,
     )
@@ -227,7 +230,9 @@ def read_results(path: Path) -> Results:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: found {where}: {first['msg']}; expected what `python -m benchmarks` wrote") from error
+        raise InputError(
+            f"{path}: found {where}: {first['msg']}; expected what `python -m benchmarks` wrote"
+        ) from error
     if found.format != FORMAT:
         raise InputError(f"{path}: found format {found.format}; expected {FORMAT}")
     return found

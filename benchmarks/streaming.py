@@ -16,7 +16,7 @@ from typing import Any
 
 from qdinfer import Classifier, TruncationWarning
 
-from .contenders import Corpus
+from .corpus import Corpus
 from .results import BenchmarkError, Sample, Setting, Streaming
 from .workers import child_environment
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from qdinfer import Classifier, TruncationWarning
 
-from .contenders import CONTENDERS, Corpus
+from .contenders import CONTENDERS
+from .corpus import Corpus
 from .results import BenchmarkError, Contender, Setting, Texts
 from .workers import Worker, in_turn
 

@@ -40,7 +40,7 @@ class Worker:
             BenchmarkError: it ended instead.
         """
         self.name = name
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it is open as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", kind, name, *arguments],
             stdin=subprocess.PIPE,
