@@ -155,8 +155,8 @@ def _compiling(found: Compiling) -> Iterator[str]:
     yield ""
     yield (
         "Circuits on a line: the data enter by RX on each qubit; each layer is RY and RZ on each qubit and CZ between "
-        "neighbours, at random angles; Z is measured on each qubit. One process a circuit, stopped after "
-        f"{found.limit:g} s. The time includes the comparison with an independent reference."
+        "neighbours, at random angles; Z is measured on each qubit. One process a circuit, with at most 8 GB, "
+        f"stopped after {found.limit:g} s. The time includes the comparison with an independent reference."
     )
     yield ""
     heads = ("circuit", "qubits", "layers", "compiling", "size", "multiply-adds a text")
