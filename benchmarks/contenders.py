@@ -283,8 +283,8 @@ CONTENDERS: Mapping[str, ContenderKind] = MappingProxyType(
 )
 """Name → contender."""
 COMPARED = (
-    ("folded", "folded_tokenizer"),
-    ("contextual", "contextual_encoder"),
-    ("contextual", "contextual_unsorted"),
+    ("folded", "folded_tokenizer", "its tokenizer alone"),
+    ("contextual", "contextual_encoder", "its encoder alone on the same batches"),
+    ("contextual", "contextual_unsorted", "the same parts with the texts in their own order, not sorted by length"),
 )
-"""Pairs whose ratio the page states."""
+"""Pairs whose ratio the page states, and the second of them in its words."""

@@ -61,6 +61,8 @@ def _circuits(found: Circuits) -> Figure:
         )
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
+    batches = sorted({each.batch for each in found.timings})
+    panel.set_xticks(batches, [f"{each}" for each in batches])
     panel.set_xlabel("texts a call")
     panel.set_ylabel(f"µs a text, all {found.qubits} expectation values")
     panel.grid(alpha=0.3)

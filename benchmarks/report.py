@@ -103,10 +103,10 @@ def _texts(found: Texts) -> Iterator[str]:
     yield ""
     yield "![throughput and accuracy](benchmarks/texts.png)"
     yield ""
-    for name, other in COMPARED:
+    for name, other, words in COMPARED:
         ratio = ratios(by_name[other].a_text, by_name[name].a_text)
         shown = f"{ratio.median:.2f} × ({ratio.low:.2f} to {ratio.high:.2f})"
-        yield f"- {by_name[name].title} has {shown} the throughput of {by_name[other].title.lstrip('… ')}."
+        yield f"- {by_name[name].title} has {shown} the throughput of {words}."
 
 
 def _accuracy(each: Contender, texts: int) -> str:
@@ -119,7 +119,7 @@ def _accuracy(each: Contender, texts: int) -> str:
 _PROGRAM_TITLES = {
     "bare": "`benchmarks/bare.py`: onnxruntime, tokenizers and numpy alone, nothing checked",
     "library": "`Classifier.load(path).predict(text)`",
-    "command": "`qdinfer predict STUDENT TEXT`",
+    "command": "`python -m qdinfer predict STUDENT TEXT`",
 }
 
 

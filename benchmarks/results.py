@@ -6,13 +6,13 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qdinfer.atomic import replacing
-from qdinfer.errors import InputError, QdinferError
+from qdinfer.errors import InputError, MissingExtraError, QdinferError
 from qdinfer.session import available_cpus
 
 __all__ = [
@@ -194,9 +194,14 @@ def setting(command: str, rounds: int, packages: Sequence[str]) -> Setting:
     """This machine, and the versions of these packages.
 
     Raises:
-        PackageNotFoundError: one of them is not installed.
+        MissingExtraError: one of them is not installed.
     """
-    versions = {"Python": platform.python_version(), **{name: version(name) for name in ("qdinfer", *packages)}}
+    versions = {"Python": platform.python_version()}
+    for name in ("qdinfer", *packages):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError as error:
+            raise MissingExtraError(f"a benchmark with {name}", "bench") from error
     return Setting(
         cpu=_cpu(),
         cores=available_cpus(),

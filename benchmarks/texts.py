@@ -105,7 +105,7 @@ def compare_answers(name: str, kind: str, found: Any, ours: Mapping[str, Any]) -
         difference = float(np.abs(np.array(found) - ours["angles"]).max())
         if not difference <= _ANGLE:
             raise BenchmarkError(f"{name}: found angles up to {difference:.2g} from ours; expected at most {_ANGLE:g}")
-        return f"angles within {difference:.0e}"
+        return f"angles within {difference:.0e}" if difference else "same angles"
     same = sum(map(str.__eq__, found, ours["labels"]))
     if len(found) != len(ours["labels"]) or same < _LABELS * len(found):
         raise BenchmarkError(f"{name}: found {same} of {len(found)} labels to be ours; expected nearly all")

@@ -14,6 +14,7 @@ from benchmarks.startup import launch
 from benchmarks.statistics import ratios, spread
 from benchmarks.streaming import measure_streaming
 from benchmarks.workers import Worker, in_turn
+from qdinfer.errors import MissingExtraError
 
 ROOT = Path(__file__).parents[2]
 FOLDED = ROOT / "exported_models" / "topic-folded"
@@ -22,6 +23,11 @@ FOLDED = ROOT / "exported_models" / "topic-folded"
 @pytest.fixture
 def once() -> Setting:
     return setting("none", 1, ["numpy"])
+
+
+def test_a_package_that_is_not_installed() -> None:
+    with pytest.raises(MissingExtraError, match=r'with no-such needs an optional part: pip install "qdinfer\[bench\]"'):
+        setting("none", 1, ["no-such"])
 
 
 def test_medians_and_quartiles() -> None:
