@@ -183,7 +183,9 @@ ENGINES: Mapping[str, EngineKind] = MappingProxyType(
             "Aer `SamplerV2`", f"transpiled, one PUB, {SHOTS} shots a text", _aer_sampler, tolerance=_SAMPLED
         ),
         "statevector_estimator": EngineKind(
-            "Qiskit `StatevectorEstimator`", "one PUB, precision 0", _statevector_estimator
+            "Qiskit `StatevectorEstimator`",
+            "one PUB, precision 0; it simulates anew for each observable",
+            _statevector_estimator,
         ),
         "estimator_qnn": EngineKind(
             "qiskit-machine-learning `EstimatorQNN`", "`forward` on `StatevectorEstimator`, precision 0", _estimator_qnn
