@@ -73,8 +73,8 @@ def _circuits(found: Circuits) -> Iterator[str]:
     )
     yield ""
     yield (
-        "The threads of all sleep while they wait (for OpenMP, `OMP_WAIT_POLICY=passive`): on a machine that does anything "
-        "else, busy waiting makes `lightning.qubit` and `SamplerV2` several times slower."
+        "The threads of all sleep while they wait (for OpenMP, `OMP_WAIT_POLICY=passive`): on a machine that does "
+        "anything else, busy waiting makes `lightning.qubit` and `SamplerV2` several times slower."
     )
     if any(each.rows < each.batch for each in found.timings):
         yield ""
