@@ -92,7 +92,7 @@ def _tokenizer(name: str) -> Callable[[Path, Corpus, str], Prepare]:
 
         def ready(texts: Sequence[str]) -> Callable[[], object]:
             chunks = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
-            return lambda: [bare.encode_batch_fast(chunk) for chunk in chunks]
+            return lambda: [each.ids for chunk in chunks for each in bare.encode_batch_fast(chunk)]
 
         return ready
 

@@ -16,7 +16,7 @@ from .workers import ROOT, child_environment, in_turn
 
 __all__ = ["PACKAGES", "PROGRAMS", "launch", "measure_startup"]
 
-PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pydantic")
+PACKAGES = ("msgspec", "numpy", "onnxruntime", "tokenizers")
 TEXT = "Central bank keeps interest rates unchanged"
 _LIBRARY = "import sys; from qdinfer import Classifier; print(Classifier.load(sys.argv[1]).predict(sys.argv[2])[0])"
 PROGRAMS: Mapping[str, tuple[Sequence[str], int]] = MappingProxyType(

@@ -25,10 +25,10 @@ _PATIENCE = 30.0  # for a process to end that was asked to
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a child: this checkout first, and nothing else of ours changed."""
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
-    return {**os.environ, "PYTHONPATH": path, **(extra or {})}
+    """The environment of a child: this checkout first, compiled Python kept, as where a package is installed."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    path = os.pathsep.join([str(ROOT), *([kept["PYTHONPATH"]] if "PYTHONPATH" in kept else [])])
+    return {**kept, "PYTHONPATH": path, **(extra or {})}
 
 
 class Worker:

@@ -356,8 +356,9 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _compile(arguments: argparse.Namespace) -> int:
-    from .artifact import Artifact, check_destination
+    from .artifact import Artifact
     from .compiler import compile_artifact
+    from .saving import check_destination
 
     place = Path(arguments.output or arguments.student)
     opened = Artifact.open(arguments.student)

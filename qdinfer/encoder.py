@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .artifact import MANIFEST, Artifact
 from .errors import ArtifactError
@@ -16,12 +15,13 @@ from .texts import checked_texts, warn_truncated
 
 if TYPE_CHECKING:
     import tokenizers
+    from numpy.typing import NDArray
 
 __all__ = ["FusedStudent", "TextEncoder", "TextGraph", "batches"]
 
 CHUNK = 1024
 """Texts that are tokenized, sorted by length and cut into batches together."""
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 2048
 """Tokens, padding included, that one run takes at most. It bounds onnxruntime's arena, which never shrinks."""
 
 

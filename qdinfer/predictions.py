@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InputError, require
 
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BoolArray", "Expectations", "FloatArray", "IntArray", "Prediction", "Predictions", "StrArray"]
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-StrArray = NDArray[np.str_]
+# As numpy.typing.NDArray, which is slow to import.
+FloatArray = np.ndarray[tuple[Any, ...], np.dtype[np.floating[Any]]]
+IntArray = np.ndarray[tuple[Any, ...], np.dtype[np.int64]]
+BoolArray = np.ndarray[tuple[Any, ...], np.dtype[np.bool_]]
+StrArray = np.ndarray[tuple[Any, ...], np.dtype[np.str_]]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdinfer import __version__
-from qdinfer.artifact import check_destination
 from qdinfer.cli import Parser, add_debug, run_command
 from qdinfer.errors import InputError, MissingExtraError, require
 from qdinfer.manifest import Provenance
+from qdinfer.saving import check_destination
 from qdinfer.tabular import column, read_table
 
 if TYPE_CHECKING:

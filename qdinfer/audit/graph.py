@@ -8,7 +8,7 @@ Field numbers are those of onnx.proto3. Whatever onnxruntime might read otherwis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import ArtifactError
@@ -66,16 +66,15 @@ def audit_onnx(file: str, data: bytes, inputs: tuple[Port, ...], outputs: tuple[
         _check_versions(file, model)
         if _messages(model, 20):
             raise ArtifactError(file, "training graphs", "a model for inference only")
-        graphs = _messages(model, 7)
+        graphs = [list(_fields(graph)) for graph in _messages(model, 7)]
         if not graphs:
             raise ArtifactError(file, "no graph", "an ONNX model")
         # Every occurrence counts: protobuf merges a field that is given twice.
         declared = {
-            number: [_port(message) for graph in graphs for message in _messages(list(_fields(graph)), number)]
-            for number in (11, 12)
+            number: [_port(message) for graph in graphs for message in _messages(graph, number)] for number in (11, 12)
         }
         stored = {
-            _text(_fields(tensor), 8) for graph in graphs for tensor in _messages(list(_fields(graph)), 5)
+            _text(_fields(tensor), 8) for graph in graphs for tensor in _messages(graph, 5)
         }  # before IR 4, initializers had to be listed as inputs too
         for graph in graphs:
             _check_graph(file, graph, 0)
@@ -106,10 +105,10 @@ def _check_versions(file: str, model: list[Field]) -> None:
             raise ArtifactError(file, f"opset {version}", f"{OPSETS[0]} to {OPSETS[-1]}")
 
 
-def _check_graph(file: str, graph: memoryview, depth: int) -> None:
+def _check_graph(file: str, graph: Iterable[Field], depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise ArtifactError(file, f"graphs nested over {_MAX_DEPTH} deep", "a plain graph")
-    for number, value in _fields(graph):
+    for number, value in graph:
         if not isinstance(value, memoryview):
             continue
         if number == 1:
@@ -140,7 +139,7 @@ def _check_attribute(file: str, attribute: memoryview, depth: int) -> None:
         if number in (5, 10):
             _check_tensor(file, value)
         elif number in (6, 11):
-            _check_graph(file, value, depth + 1)
+            _check_graph(file, _fields(value), depth + 1)
         elif number in (22, 23):
             _check_sparse(file, value)
 
@@ -229,6 +228,8 @@ def _fields(data: memoryview) -> Iterator[Field]:
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    if data[position] < 0x80:  # as nearly all are
+        return data[position], position + 1
     value = shift = 0
     while True:
         byte = data[position]

@@ -101,13 +101,20 @@ def train_of(polynomial: Polynomial) -> Train:
 
 
 def shared_basis(trains: Sequence[Cores]) -> Shared:
-    """The joint bases of trains over the same sites, from the first site on."""
+    """The joint bases of trains over the same sites, from the first site on.
+
+    The simplest trains come first, and each only adds what those before it have not: so an observable that depends on
+    little is made of few basis vectors, and has no share in the rounding errors of the others.
+    """
+    order = sorted(range(len(trains)), key=lambda j: sum(core.size for core in trains[j]))
     at: tuple[Real, ...] = tuple(np.ones((1, 1)) for _ in trains)
     coordinates, cores = [at], []
     for k in range(len(trains[0])):
         parts = [np.tensordot(c, train[k], axes=1) for c, train in zip(at, trains, strict=True)]
         flat = [part.reshape(-1, part.shape[2]) for part in parts]
-        basis = _basis(np.concatenate(flat, axis=1))
+        basis = np.zeros((len(flat[0]), 0))
+        for j in order:
+            basis = _extended(basis, flat[j])
         at = tuple(basis.T @ part for part in flat)
         cores.append(basis.reshape(-1, 3, basis.shape[1]))
         coordinates.append(at)
@@ -159,9 +166,19 @@ def _filled(cores: Cores, sites: Sequence[Site], missing: set[Site]) -> Cores:
 
 
 def _basis(matrix: Real) -> Real:
-    """Orthonormal columns that span the columns of a matrix, up to the tolerance."""
+    """Orthonormal columns that span the columns of a matrix, up to the tolerance; at least one."""
     if matrix.shape[1] > matrix.shape[0]:
         matrix = np.linalg.qr(matrix.T)[1].T  # same column space and singular values, and square
     vectors, values, _ = np.linalg.svd(matrix, full_matrices=False)
-    rank = max(1, int((values > TOLERANCE * values[0]).sum()))
-    return vectors[:, :rank]
+    return vectors[:, : max(1, int((values > TOLERANCE * values[0]).sum()))]
+
+
+def _extended(basis: Real, matrix: Real) -> Real:
+    """A basis with more orthonormal columns, so that it spans those of the matrix too, up to the tolerance."""
+    rest = matrix - basis @ (basis.T @ matrix)
+    vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
+    new = vectors[:, values > TOLERANCE * np.linalg.norm(matrix, 2)]
+    if not basis.shape[1] and not new.shape[1]:
+        new = vectors[:, :1]
+    new -= basis @ (basis.T @ new)  # once more: what is left of rounding errors would grow with the small values
+    return np.concatenate([basis, np.linalg.qr(new)[0]], axis=1)

@@ -39,7 +39,7 @@ def test_round_trip(student: Artifact, tmp_path: Path, name: str) -> None:
     assert opened.sha256 == student.sha256
     assert opened.size == student.size
     assert opened.golden == student.golden
-    assert opened.path == tmp_path / name
+    assert opened.path == str(tmp_path / name)
     assert names(tmp_path) == [name]
 
 
