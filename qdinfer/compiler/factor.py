@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from .steps import Real, Site
-from .train import TOLERANCE, Shared, Train, project, shared_basis
+from .train import TOLERANCE, Shared, Train, decompose, project, shared_basis
 
 __all__ = ["Block", "Stage", "factor"]
 
@@ -137,7 +137,7 @@ class _Group:
         vectors = []
         for j, train in enumerate(self._aligned):
             middle = left.coordinates[cut][j] @ project(train, right)[len(self.sites) - cut]
-            u, values, v = np.linalg.svd(middle, full_matrices=False)
+            u, values, v = decompose(middle)
             kept = values > TOLERANCE * values[0]
             kept[0] = True
             root = np.sqrt(values[kept])

@@ -16,7 +16,7 @@ from ..errors import CompileError
 from .propagate import Polynomial, distinct
 from .steps import Real, Site
 
-__all__ = ["Shared", "Train", "project", "shared_basis", "train_of"]
+__all__ = ["TOLERANCE", "Shared", "Train", "decompose", "project", "shared_basis", "train_of"]
 
 TOLERANCE = 1e-8
 """Singular values below this part of the largest are rounding errors, or as good as."""
@@ -165,20 +165,43 @@ def _filled(cores: Cores, sites: Sequence[Site], missing: set[Site]) -> Cores:
     return tuple(filled)
 
 
+def decompose(matrix: Real) -> tuple[Real, Real, Real]:
+    """Its thin singular value decomposition, as numpy gives it.
+
+    LAPACK's fast algorithm does not converge on some matrices with singular values near 0, but on their transpose.
+
+    Raises:
+        CompileError: it converges on neither.
+    """
+    try:
+        return np.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:
+        try:
+            v, values, u = np.linalg.svd(matrix.T, full_matrices=False)
+        except np.linalg.LinAlgError as error:
+            raise CompileError(
+                f"circuit: found coefficients whose decomposition fails ({error}). Run this circuit on backend='aer'"
+            ) from error
+        return u.T, values, v.T
+
+
 def _basis(matrix: Real) -> Real:
     """Orthonormal columns that span the columns of a matrix, up to the tolerance; at least one."""
     if matrix.shape[1] > matrix.shape[0]:
         matrix = np.linalg.qr(matrix.T)[1].T  # same column space and singular values, and square
-    vectors, values, _ = np.linalg.svd(matrix, full_matrices=False)
+    vectors, values, _ = decompose(matrix)
     return vectors[:, : max(1, int((values > TOLERANCE * values[0]).sum()))]
 
 
 def _extended(basis: Real, matrix: Real) -> Real:
     """A basis with more orthonormal columns, so that it spans those of the matrix too, up to the tolerance."""
+    if not basis.shape[1]:
+        return _basis(matrix)
+    least = TOLERANCE * float(np.linalg.norm(matrix))
     rest = matrix - basis @ (basis.T @ matrix)
-    vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
-    new = vectors[:, values > TOLERANCE * np.linalg.norm(matrix, 2)]
-    if not basis.shape[1] and not new.shape[1]:
-        new = vectors[:, :1]
-    new -= basis @ (basis.T @ new)  # once more: what is left of rounding errors would grow with the small values
+    if np.linalg.norm(rest) <= least:
+        return basis
+    vectors, values, _ = decompose(rest)
+    new = vectors[:, values > least]
+    new = new - basis @ (basis.T @ new)  # once more: small values have made rounding errors large
     return np.concatenate([basis, np.linalg.qr(new)[0]], axis=1)

@@ -286,6 +286,19 @@ def test_sums_over_more_axes_than_a_word_has_room_for() -> None:
     assert found == {tuple(row): 2.0 * i for i, row in enumerate(letters.tolist()) if i}
 
 
+def test_simple_observables_have_no_share_in_the_rounding_errors_of_others() -> None:
+    """Beside a circuit that mixes 9 qubits, a lone qubit's cosine is as exact as by itself."""
+    mixed = entangled_circuit(9, layers=3).to_qiskit()
+    circuit = QuantumCircuit(10)
+    circuit.compose(mixed, range(9), inplace=True)
+    circuit.rx(Parameter("theta_9"), 9)
+    names = [f"theta_{q}" for q in range(10)]
+    together = Circuit.from_qiskit(circuit, names, ["Z" + "I" * 9, "Z" * 10, "I" * 9 + "Z"])
+    angles = np.random.default_rng(4).uniform(-3, 3, (500, 10)).astype(np.float32)
+    found = ExactBackend(compile_circuit(together).graph, together.sha256).expectations(together, angles).values
+    assert np.abs(found[:, 0] - np.cos(angles[:, 9].astype(np.float64))).max() < 2e-7
+
+
 def test_what_is_left_out_stays_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(propagate, "MAX_TERMS", 150)
     monkeypatch.setattr(propagate, "MAX_ARRAY", 100)
@@ -384,6 +397,29 @@ class TestRefusals:
             match=r"circuit: found an observable with \d+ terms, of rank \d or more; expected at most \d+, and",
         ):
             compile_circuit(entangled_circuit(5, layers=3))
+
+    def test_a_decomposition_that_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """LAPACK fails on some tall matrices, though not on what they are turned into; and it might on both."""
+        decompose, tried = np.linalg.svd, []
+
+        def fails_if_tall(matrix: np.ndarray, full_matrices: bool = True) -> object:
+            tried.append(matrix.shape)
+            if matrix.shape[0] > matrix.shape[1]:
+                raise np.linalg.LinAlgError("SVD did not converge")
+            return decompose(matrix, full_matrices=full_matrices)
+
+        monkeypatch.setattr(np.linalg, "svd", fails_if_tall)
+        assert largest_error(entangled_circuit(5)) < TOLERANCE
+        assert any(rows > columns for rows, columns in tried)
+
+        def fails(matrix: np.ndarray, full_matrices: bool = True) -> object:
+            raise np.linalg.LinAlgError("SVD did not converge")
+
+        monkeypatch.setattr(np.linalg, "svd", fails)
+        with pytest.raises(
+            CompileError, match=r"circuit: found coefficients whose decomposition fails \(SVD did not conv"
+        ):
+            compile_circuit(entangled_circuit(3))
 
     def test_a_form_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from qdinfer import compiler
