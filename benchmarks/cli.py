@@ -116,21 +116,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("output", type=Path, nargs="?", help="folder of benchmarks.md and benchmarks/ (default: docs)")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="with topic_{train,test}.csv")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each is timed (default: as the part needs)")
     parser.add_argument("--texts", type=int, metavar="N", help=f"in the stream (default: {streaming.TEXTS})")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="of benchmarks.md and benchmarks/ (default: docs)"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works; measures nothing")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
     output: Path | None = options.output
-    if output is None:
-        if options.quick:
-            raise InputError("--quick: found no folder to write to; expected one, since docs is for measurements")
-        output = ROOT / "docs"
+    if options.quick and (output is None or output.resolve() == ROOT / "docs"):
+        raise InputError(
+            "--quick: found no other folder to write to; expected --output, since docs is for measurements"
+        )
+    output = output or ROOT / "docs"
     for name, value in (("--rounds", options.rounds), ("--texts", options.texts)):
         if value is not None and value < 1:
             raise InputError(f"{name}: found {value}; expected at least 1")

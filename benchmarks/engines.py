@@ -183,7 +183,7 @@ def _qulacs(artifact: Artifact, circuit: Circuit) -> Run:
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(
     {
-        "ours": EngineKind("qdinfer, exact engine", "all rows in one call", _exact),
+        "ours": EngineKind("qdinfer, exact engine", "all rows in one call, one thread", _exact),
         "aer_estimator": EngineKind("Aer `EstimatorV2`", "transpiled, one PUB, precision 0", _aer_estimator),
         "aer_sampler": EngineKind(
             "Aer `SamplerV2`", f"transpiled, one PUB, {SHOTS} shots a text", _aer_sampler, tolerance=_SAMPLED

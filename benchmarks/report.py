@@ -71,11 +71,6 @@ def _circuits(found: Circuits) -> Iterator[str]:
         f"{found.accuracy_rows} random rows of angles, ours, in float32, is within {found.largest_error:.1e} of a "
         f"statevector in float64, {found.mean_error:.1e} on average."
     )
-    yield ""
-    yield (
-        "The threads of all sleep while they wait (for OpenMP, `OMP_WAIT_POLICY=passive`): on a machine that does "
-        "anything else, busy waiting makes `lightning.qubit` and `SamplerV2` several times slower."
-    )
     if any(each.rows < each.batch for each in found.timings):
         yield ""
         yield "(with fewer): one call would have taken too long, so the time a text is that of smaller calls."

@@ -2,7 +2,6 @@
 
 It reads requests from standard input, a line of JSON each, and answers each with a line: first ``"ready"``, then
 
-    {"do": "warm", "size": 64}                      → seconds of the first call
     {"do": "time", "size": 64, "seconds": 0.05}     → seconds of one call, mean of as many as fit
     {"do": "answer", "size": 64}                    → what the call gives
 
@@ -54,10 +53,7 @@ def main(kind: str, name: str, *arguments: str) -> None:
 def _answer(call: Callable[[], object], request: dict[str, Any]) -> object:
     if request["do"] == "time":
         return seconds_of(call, request["seconds"])
-    start = time.perf_counter()
     found = call()
-    if request["do"] == "warm":
-        return time.perf_counter() - start
     return found.tolist() if isinstance(found, np.ndarray) else found
 
 

@@ -17,10 +17,8 @@ from .results import BenchmarkError
 __all__ = ["ROOT", "Worker", "child_environment", "in_turn"]
 
 ROOT = Path(__file__).parents[1]
-_SECONDS = 0.05  # a call that is shorter is repeated
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
-"""OpenMP's threads sleep while they wait, as onnxruntime's do in ours. Where another process holds a core for a while,
-busy waiting makes PennyLane's lightning.qubit 14 times slower, and Aer's SamplerV2 5 times."""
+_SECONDS = 0.25  # a call that is shorter is repeated
+_WARM = 0.5  # seconds of calls before the first that counts
 _PATIENCE = 30.0  # for a process to end that was asked to
 
 
@@ -49,7 +47,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=child_environment({**_ENVIRONMENT, **(environment or {})}),
+            env=child_environment(environment),
             text=True,
         )
         try:
@@ -59,8 +57,8 @@ class Worker:
             raise
 
     def warm(self, size: int) -> float:
-        """Make a batch ready and run it once; the seconds that this took."""
-        return float(self._ask(do="warm", size=size))
+        """Make a batch ready and run it for a while; the seconds that one call took."""
+        return float(self._ask(do="time", size=size, seconds=_WARM))
 
     def seconds(self, size: int) -> float:
         """The time of one call with a batch."""

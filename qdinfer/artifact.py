@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from .audit.graph import Port, audit_onnx
+from .audit.graph import Port, audit_onnx, onnx_metadata
 from .audit.qasm import audit_qasm
-from .errors import ArtifactError
+from .errors import ArtifactError, InputError
 from .manifest import (
     FileRecord,
     FusedSpec,
     Golden,
     Manifest,
     circuit_sha256,
+    fused_metadata,
     fused_source,
     parse_golden,
     parse_manifest,
@@ -81,7 +82,13 @@ class Artifact:
 
         Raises:
             ArtifactError: it could not be opened again.
+            InputError: the files are no bytes by name, or the manifest is none.
         """
+        if not isinstance(manifest, Manifest):
+            raise InputError(f"manifest: found {type(manifest).__name__}; expected a Manifest")
+        for name, data in files.items():
+            if not isinstance(name, str) or not isinstance(data, bytes):
+                raise InputError(f"files: found {name!r} with {type(data).__name__}; expected names with bytes")
         records = {name: FileRecord(size=len(data), sha256=_sha256(data)) for name, data in sorted(files.items())}
         changed = replace(manifest, files=records)  # unchecked, so it is read back as at opening
         return cls._checked(parse_manifest(changed.to_json()), files, None)
@@ -182,6 +189,9 @@ def _check_content(artifact: Artifact) -> None:
                 Port("probabilities", "float32", (None, len(manifest.labels))),
             ),
         )
+        about, expected = onnx_metadata(files["fused.onnx"]), fused_metadata(manifest)
+        if about != expected:
+            raise ArtifactError("fused.onnx", f"the metadata {about}", f"{expected}")
     circuit = audit_qasm("circuit.qasm", files["circuit.qasm"])
     qubits = len(manifest.circuit.observables[0])
     if circuit.num_qubits != qubits:

@@ -144,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     compiling = _command(commands, "compile", _compile, "make compiled.onnx for the exact engine", _COMPILE)
     compiling.add_argument("--output", metavar="PATH", help="write the student there (default: in its place)")
     compiling.add_argument(
-        "--fused", action="store_true", help="also make fused.onnx: from token ids to probabilities in one graph"
+        "--fused",
+        action="store_true",
+        help="also make fused.onnx: from token ids to probabilities in one graph (one that is there is made anew)",
     )
     compiling.add_argument(
         "--max-error",
@@ -264,24 +266,29 @@ def _predict(arguments: argparse.Namespace) -> int:
             yield row[column]
 
     shared = arguments.output == STDIO and sys.stdout.isatty()  # table and bar would run into each other
-    with open_output(arguments.output) as target, _progress(hidden=shared) as bar:
+    with open_output(arguments.output) as target, _progress(hidden=shared) as tell:
         writer = Writer(target, kind)
         for part in classifier.stream(texts()):
             columns = _columns(part, proba=arguments.proba, shots=arguments.shots is not None)
             for values in zip(*columns.values(), strict=True):
                 writer.row(_joined(pending.popleft(), dict(zip(columns, values, strict=True))))
-            bar.update(len(part))
+            tell(len(part))
         if writer.columns is None and isinstance(rows, Table):  # a table without rows still has columns
             columns = _columns(classifier.classify([]), proba=arguments.proba, shots=arguments.shots is not None)
             writer.header(list(_joined(dict.fromkeys(rows.columns or [column]), columns)))
     return 0
 
 
-def _progress(total: int | None = None, *, hidden: bool = False) -> Any:
-    """A bar on stderr, if that is a terminal."""
-    from tqdm import tqdm
+@contextmanager
+def _progress(total: int | None = None, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
+    """A bar on stderr, if that is a terminal, and what tells it of so many texts more."""
+    if hidden or not sys.stderr.isatty():
+        yield lambda number: None
+        return
+    from tqdm import tqdm  # slow to import
 
-    return tqdm(total=total, unit=" texts", disable=hidden or None)
+    with tqdm(total=total, unit=" texts") as bar:
+        yield bar.update
 
 
 def _columns(part: Predictions, *, proba: bool, shots: bool) -> dict[str, list[Any]]:
@@ -310,11 +317,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     check_labels(classifier.readout.labels, true, f"{arguments.input} row")
     predicted: list[str] = []
     name = ""
-    with _progress(len(rows)) as bar:
+    with _progress(len(rows)) as tell:
         for part in classifier.stream(row[arguments.text_column] for row in rows):
             predicted += part.labels.tolist()
             name = part.backend
-            bar.update(len(part))
+            tell(len(part))
     evaluation = evaluate_labels(classifier.readout.labels, true, predicted)
     if arguments.json:
         about = {"student": classifier.artifact.manifest.name, "backend": name, "shots": arguments.shots}
@@ -373,6 +380,6 @@ def _compile(arguments: argparse.Namespace) -> int:
             f"{place}: compiled.onnx {sizes['compiled.onnx']:.2f} MB, "
             f"error {spec.max_error:.1e} over {spec.checked} random rows{left_out}"
         )
-    if arguments.fused:
+    if "fused.onnx" in sizes:
         print(f"{place}: fused.onnx {sizes['fused.onnx']:.2f} MB")
     return 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from .artifact import MANIFEST, Artifact
 from .errors import ArtifactError
-from .predictions import IntArray
+from .predictions import IntArray, Predictions
 from .session import OnnxSession
 from .texts import checked_texts, warn_truncated
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tokenizers
     from numpy.typing import NDArray
 
-__all__ = ["FusedStudent", "TextEncoder", "TextGraph", "batches"]
+__all__ = ["FusedStudent", "TextEncoder", "TextGraph", "batches", "fused_deviation"]
 
 CHUNK = 1024
 """Texts that are tokenized, sorted by length and cut into batches together."""
@@ -50,7 +50,7 @@ class TextGraph:
             tokenizer: the bytes of ``tokenizer.json``.
             model: the bytes of the graph, from ``input_ids`` and ``attention_mask``.
             file: the graph's name, for messages.
-            output: the name of its first output: finite numbers, a row a text.
+            output: the name of the output that is taken: finite numbers, a row a text.
             width: how many numbers a row has.
             max_tokens: longer texts are cut to this many tokens.
             pad_id: fills shorter rows.
@@ -119,7 +119,7 @@ class TextGraph:
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
-        values = self._session.run({"input_ids": ids, "attention_mask": mask})
+        values = self._session.run(self._output, {"input_ids": ids, "attention_mask": mask})
         if values.shape != (len(rows), self._width):
             raise ArtifactError(self._file, f"{self._output} {values.shape}", f"{(len(rows), self._width)}")
         if not np.isfinite(values).all():
@@ -205,11 +205,18 @@ class FusedStudent(TextGraph):
     """Turns texts into expectation values in one session: encoder and compiled circuit in one graph."""
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact, *, threads: int | None = None) -> FusedStudent:
+    def from_artifact(
+        cls,
+        artifact: Artifact,
+        *,
+        output: Literal["expectations", "probabilities"] = "expectations",
+        threads: int | None = None,
+    ) -> FusedStudent:
         """That of a student which has a ``fused.onnx``.
 
         Args:
             artifact: the student.
+            output: which of the graph's outputs is taken.
             threads: CPU threads for one call; None for all that this process may use.
         """
         manifest = artifact.manifest
@@ -217,12 +224,21 @@ class FusedStudent(TextGraph):
             artifact.files["tokenizer.json"],
             artifact.files["fused.onnx"],
             file="fused.onnx",
-            output="expectations",
-            width=len(manifest.circuit.observables),
+            output=output,
+            width=len(manifest.circuit.observables if output == "expectations" else manifest.labels),
             max_tokens=manifest.encoder.max_tokens,
             pad_id=manifest.encoder.pad_id,
             threads=threads,
         )
+
+
+def fused_deviation(artifact: Artifact, parts: Predictions) -> float:
+    """The largest difference of what ``fused.onnx`` makes of the golden tokens from what its parts make of them."""
+    tokens = artifact.golden.token_ids
+    expectations = FusedStudent.from_artifact(artifact).encode_tokens(tokens)
+    probabilities = FusedStudent.from_artifact(artifact, output="probabilities").encode_tokens(tokens)
+    differences = (expectations - parts.expectations.values, probabilities - parts.probabilities)
+    return max(float(np.abs(difference).max()) for difference in differences)
 
 
 def _read_tokenizer(data: bytes, max_tokens: int, pad_id: int) -> tokenizers.Tokenizer:

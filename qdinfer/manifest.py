@@ -39,6 +39,7 @@ __all__ = [
     "ReadoutSpec",
     "Tolerance",
     "circuit_sha256",
+    "fused_metadata",
     "fused_source",
     "parse_golden",
     "parse_manifest",
@@ -119,7 +120,9 @@ class CompiledSpec(_Record, frozen=True, kw_only=True, omit_defaults=True):
     circuit_sha256: Annotated[Sha256, Meta(description="`Circuit.sha256` of the circuit that it was compiled from.")]
     max_error: Annotated[
         float,
-        Meta(ge=0, description="Largest difference from the circuit's statevector, over `checked` random angle rows."),
+        Meta(
+            ge=0, description="Largest difference from the circuit's statevector, over `checked` rows of angles in ±π."
+        ),
     ]
     checked: Annotated[int, Meta(ge=1, description="How many random angle rows were compared.")]
     bound: Annotated[
@@ -216,11 +219,20 @@ def circuit_sha256(qasm: str, inputs: Sequence[str], observables: Sequence[str])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def fused_metadata(manifest: Manifest) -> dict[str, str]:
+    """What ``fused.onnx`` says of itself, so that it and ``tokenizer.json`` are all that is needed."""
+    return {
+        "labels": json.dumps(manifest.labels),
+        "max_tokens": str(manifest.encoder.max_tokens),
+        "pad_id": str(manifest.encoder.pad_id),
+    }
+
+
 def fused_source(manifest: Manifest) -> str:
-    """The hash of all that a fused graph depends on: two graphs, and the readout."""
+    """The hash of all that a fused graph depends on: two graphs, its metadata and the readout."""
     graphs = [manifest.files[name].sha256 for name in ("encoder.onnx", "compiled.onnx")]
-    content = json.dumps([*graphs, list(manifest.labels), msgspec.to_builtins(manifest.readout)], separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()
+    content = [*graphs, fused_metadata(manifest), msgspec.to_builtins(manifest.readout)]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 class _FormatOnly(msgspec.Struct):

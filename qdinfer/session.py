@@ -51,18 +51,18 @@ class OnnxSession:
         self._threads = None if threads is None else whole_number("threads", threads, 1, _MOST_THREADS)
         self._open()
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        """Run the graph and give its first output.
+    def run(self, output: str, feeds: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        """Run the graph and give the output of that name.
 
         Raises:
             BackendError: onnxruntime failed, say for want of memory or because of the ids that it was given.
         """
         session = self._session or self._open()
         try:
-            output: np.ndarray[Any, Any] = session.run(None, dict(feeds))[0]
+            value: np.ndarray[Any, Any] = session.run([output], dict(feeds))[0]
         except Exception as error:  # onnxruntime's exceptions share no base but this
             raise BackendError(f"{self._file}: onnxruntime failed: {_first_line(error)}") from error
-        return output
+        return value
 
     def _open(self) -> onnxruntime.InferenceSession:
         import onnxruntime as ort

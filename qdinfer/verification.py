@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .artifact import MANIFEST, Artifact
 from .backends import Backend, backend_for
 from .circuit import Circuit
-from .encoder import FusedStudent, TextEncoder
+from .encoder import TextEncoder, fused_deviation
 from .errors import InputError
 from .predictions import Expectations
 from .readout import Readout
@@ -110,9 +110,9 @@ def verify(student: str | os.PathLike[str] | Artifact, *, backend: str | Backend
     ]
     if "fused.onnx" in artifact.files:
         # Against its own parts, on this machine: it is in the place of both, and what they drift by is known above.
-        fused = FusedStudent.from_artifact(artifact).encode_tokens(golden.token_ids)
-        parts = engine.expectations(circuit, angles).values
-        stages.append(Stage("fused", "fused.onnx", _deviation(fused, parts), limits.expectations))
+        parts = readout.predict(engine.expectations(circuit, angles))
+        deviation = fused_deviation(artifact, parts)
+        stages.append(Stage("fused", "fused.onnx", deviation, min(limits.expectations, limits.probabilities)))
     return Verification(artifact.manifest.name, expectations.backend, len(golden.texts), tuple(stages))
 
 

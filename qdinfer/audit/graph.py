@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..errors import ArtifactError
 
-__all__ = ["IR_VERSIONS", "OPSETS", "Port", "audit_onnx"]
+__all__ = ["IR_VERSIONS", "OPSETS", "Port", "audit_onnx", "onnx_metadata"]
 
 IR_VERSIONS = range(3, 11)
 """IR versions that every supported onnxruntime (1.20 and later) loads."""
@@ -90,6 +90,12 @@ def audit_onnx(file: str, data: bytes, inputs: tuple[Port, ...], outputs: tuple[
         raise ArtifactError(file, f"bytes that are no protobuf message ({error})", "an ONNX model") from error
     _check_ports(file, "inputs", [port for port in declared[11] if port.name not in stored], inputs)
     _check_ports(file, "outputs", declared[12], outputs)
+
+
+def onnx_metadata(data: bytes) -> dict[str, str]:
+    """What an audited model says of itself, by key."""
+    entries = [list(_fields(entry)) for entry in _messages(list(_fields(memoryview(data))), 14)]
+    return {_text(entry, 1): _text(entry, 2) for entry in entries}
 
 
 def _check_versions(file: str, model: list[Field]) -> None:

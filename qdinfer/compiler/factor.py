@@ -75,7 +75,8 @@ def factor(trains: Sequence[Train]) -> list[Block]:
         alone = _Group((j,), (trains[j],))
         options = []
         for i, group in enumerate(groups):
-            if {*group.sites} & {*alone.sites} and len({*group.sites} | {*alone.sites}) <= _MOST_TOGETHER:
+            own, theirs = {*alone.sites}, {*group.sites}
+            if own & theirs and len(own | theirs) <= max(len(own), len(theirs), _MOST_TOGETHER):
                 joined = _Group((*group.observables, j), (*group.trains, trains[j]))
                 options.append((joined.cost - group.cost, i, joined))
         saving = min(options, key=lambda option: option[0], default=None)

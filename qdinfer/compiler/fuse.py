@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 from onnx import ModelProto, TensorProto, checker, compose, helper, load_from_string, numpy_helper
 
 from ..artifact import Artifact
 from ..errors import CompileError
+from ..manifest import fused_metadata
 
 __all__ = ["fuse_graphs"]
 
@@ -33,22 +32,28 @@ def fuse_graphs(artifact: Artifact) -> bytes:
         raise CompileError(
             f"encoder.onnx: found opset {version}; expected at least {_OLDEST_OPSET}, to be fused with the circuit"
         )
+    _set_versions(encoder, encoder.ir_version, version)
     _set_versions(circuit, encoder.ir_version, version)
-    prefix = "circuit_"
-    while any(name.startswith(prefix) for node in encoder.graph.node for name in (node.name, *node.output)):
-        prefix += "_"
-    circuit = compose.add_prefix(circuit, prefix)
-    model = compose.merge_models(encoder, circuit, io_map=[("angles", f"{prefix}angles")])
-    _add_readout(model, artifact, f"{prefix}expectations")
-    checker.check_model(model)
+    try:
+        # Whatever names the encoder has inside, they are no others' then.
+        encoder = compose.add_prefix(encoder, "encoder_", rename_inputs=False)
+        circuit = compose.add_prefix(circuit, "circuit_")
+        model = compose.merge_models(encoder, circuit, io_map=[("encoder_angles", "circuit_angles")])
+        _add_readout(model, artifact, "circuit_expectations")
+        checker.check_model(model)
+    except (ValueError, checker.ValidationError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CompileError(f"encoder.onnx: found a graph that cannot be fused with the circuit ({reason})") from error
     content: bytes = model.SerializeToString()
     return content
 
 
 def _set_versions(model: ModelProto, ir_version: int, opset: int) -> None:
+    """Name the versions that the model is to be read by, the standard operators' under their short name."""
+    others = [each for each in model.opset_import if each.domain not in ("", "ai.onnx")]
     model.ir_version = ir_version
     del model.opset_import[:]
-    model.opset_import.append(helper.make_opsetid("", opset))
+    model.opset_import.extend([helper.make_opsetid("", opset), *others])
 
 
 def _add_readout(model: ModelProto, artifact: Artifact, expectations: str) -> None:
@@ -66,11 +71,4 @@ def _add_readout(model: ModelProto, artifact: Artifact, expectations: str) -> No
     del graph.output[:]
     for name, width in (("expectations", len(manifest.circuit.observables)), ("probabilities", len(manifest.labels))):
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width]))
-    helper.set_model_props(
-        model,
-        {
-            "labels": json.dumps(manifest.labels),
-            "max_tokens": str(manifest.encoder.max_tokens),
-            "pad_id": str(manifest.encoder.pad_id),
-        },
-    )
+    helper.set_model_props(model, fused_metadata(manifest))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import CompileError
 from .steps import Real, Site, Step
 
-__all__ = ["MAX_TERMS", "Letters", "Polynomial", "Terms", "distinct", "expand"]
+__all__ = ["MAX_ARRAY", "MAX_TERMS", "Array", "Letters", "Polynomial", "Terms", "distinct", "expand", "first_steps"]
 
 MAX_TERMS = 2**20
 """Terms that one observable may have on its way while they are kept as a list."""
@@ -117,11 +117,11 @@ class Terms:
         kept = np.sort(order[dropped:])
         return Terms(self.axes, self.letters[kept], self.coefficients[kept]).without_idle(), float(sums[dropped - 1])
 
-    def to_array(self) -> _Array:
+    def to_array(self) -> Array:
         """The same as an array."""
         entries = np.zeros(_shape(self.axes))
         entries[tuple(self.letters.T)] = self.coefficients
-        return _Array(self.axes, entries)
+        return Array(self.axes, entries)
 
     def to_terms(self) -> Terms:
         """Itself."""
@@ -129,8 +129,8 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class _Array:
-    """The same sum with an axis of `entries` for each of the axes, 4 long for a qubit and 3 for a site."""
+class Array:
+    """The same as an array: `entries` has an axis for each of the axes, 4 long for a qubit and 3 for a site."""
 
     axes: tuple[Axis, ...]
     entries: Real
@@ -138,7 +138,8 @@ class _Array:
     def __len__(self) -> int:
         return int(np.count_nonzero(self.entries))
 
-    def after(self, step: Step, ending: Sequence[int]) -> _Array:
+    def after(self, step: Step, ending: Sequence[int]) -> Array:
+        """As `Terms.after`."""
         k = len(step.qubits)
         kept = [q for q in step.qubits if q not in ending]
         transfer = _contracted(step, ending).reshape(-1, *(4,) * (len(kept) + k))
@@ -150,10 +151,10 @@ class _Array:
         grown = np.tensordot(transfer, self.entries, axes=(inner, places))
         axes: tuple[Axis, ...] = (*kept, *(axis for axis in self.axes if axis not in step.qubits))
         if step.site is None:
-            return _Array(axes, grown[0])._without_idle(kept)
-        return _Array((step.site, *axes), grown)._without_idle([*kept, step.site])
+            return Array(axes, grown[0])._without_idle(kept)
+        return Array((step.site, *axes), grown)._without_idle([*kept, step.site])
 
-    def _without_idle(self, candidates: Sequence[Axis]) -> _Array:
+    def _without_idle(self, candidates: Sequence[Axis]) -> Array:
         axes, entries = list(self.axes), self.entries
         for axis in candidates:
             place = axes.index(axis)
@@ -161,14 +162,26 @@ class _Array:
             if not front[1:].any():
                 entries = front[0]
                 axes.pop(place)
-        return _Array(tuple(axes), entries)
+        return Array(tuple(axes), entries)
 
-    def to_array(self) -> _Array:
+    def with_last(self, axis: Axis) -> Array:
+        """The same with that axis as the last."""
+        place = self.axes.index(axis)
+        axes = (*self.axes[:place], *self.axes[place + 1 :], axis)
+        return Array(axes, np.moveaxis(self.entries, place, -1))
+
+    def to_array(self) -> Array:
+        """Itself."""
         return self
 
     def to_terms(self) -> Terms:
-        kept = np.abs(self.entries) > _ZERO
-        return Terms(self.axes, np.argwhere(kept).astype(np.uint8), self.entries[kept])
+        """The same as a list."""
+        kept = np.flatnonzero(np.abs(self.entries) > _ZERO)
+        letters = np.empty((len(kept), self.entries.ndim), np.uint8)
+        rest = kept
+        for i in reversed(range(self.entries.ndim)):
+            rest, letters[:, i] = np.divmod(rest, self.entries.shape[i])
+        return Terms(self.axes, letters, self.entries.ravel()[kept])
 
 
 def expand(steps: Sequence[Step], mask: NDArray[np.bool_], label: str, max_error: float = 0.0) -> Polynomial:
@@ -186,11 +199,9 @@ def expand(steps: Sequence[Step], mask: NDArray[np.bool_], label: str, max_error
     Raises:
         CompileError: there are too many terms.
     """
-    first: dict[int, int] = {}  # index of the first step on each qubit
-    for i, step in reversed(list(enumerate(steps))):
-        first.update(dict.fromkeys(step.qubits, i))
+    first = first_steps(steps)
     start = tuple(q for q in np.flatnonzero(mask).tolist() if q in first)  # the others are |0⟩ still, where Z is 1
-    total: Terms | _Array = Terms(start, np.full((1, len(start)), 3, np.uint8), np.ones(1))
+    total: Terms | Array = Terms(start, np.full((1, len(start)), 3, np.uint8), np.ones(1))
     bound = 0.0
     for passed, (i, step) in enumerate(reversed(list(enumerate(steps))), start=1):
         if not set(step.qubits) & set(total.axes):
@@ -198,7 +209,12 @@ def expand(steps: Sequence[Step], mask: NDArray[np.bool_], label: str, max_error
         ending = [q for q in step.qubits if first[q] == i]
         axes = {*total.axes, *step.qubits, *([] if step.site is None else [step.site])} - {*ending}
         entries = float(np.prod([float(size) for size in _shape(tuple(axes))]))
-        total = total.to_array() if entries <= min(MAX_ARRAY, len(total) / _FULL) else total.to_terms()
+        if entries <= min(MAX_ARRAY, len(total) / _FULL):
+            total = total.to_array()
+        else:
+            if not max_error:
+                _check(total, label)  # before a list of them takes its memory
+            total = total.to_terms()
         total = total.after(step, ending)
         if isinstance(total, Terms) and len(total) > MAX_TERMS:
             total, dropped = total.truncated(max_error * passed / len(steps) - bound)
@@ -208,6 +224,14 @@ def expand(steps: Sequence[Step], mask: NDArray[np.bool_], label: str, max_error
     sites = [axis for axis in terms.axes if isinstance(axis, Site)]
     order = sorted(range(len(sites)), key=lambda k: sites[k])
     return Polynomial(tuple(sites[k] for k in order), terms.letters[:, order], terms.coefficients, bound)
+
+
+def first_steps(steps: Sequence[Step]) -> dict[int, int]:
+    """Qubit → the index of the first step on it, of those that have one."""
+    first: dict[int, int] = {}
+    for i, step in reversed(list(enumerate(steps))):
+        first.update(dict.fromkeys(step.qubits, i))
+    return first
 
 
 def distinct(letters: Letters) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -220,7 +244,7 @@ def distinct(letters: Letters) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return first, inverse.ravel()
 
 
-def _check(total: Terms, label: str) -> None:
+def _check(total: Terms | Array, label: str) -> None:
     if len(total) > MAX_TERMS:
         sites = sum(isinstance(axis, Site) for axis in total.axes)
         raise CompileError(

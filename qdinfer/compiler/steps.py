@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.circuit import CircuitInstruction
 
-__all__ = ["Complex", "Real", "Site", "Step", "steps_of", "transfer_matrix"]
+__all__ = ["Complex", "Real", "Site", "Step", "cut_in_time", "steps_of", "transfer_matrix"]
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -33,7 +33,7 @@ class Site:
 
     Attributes:
         place: sites are put in this order, so that those which depend on each other most are neighbours: the first
-            qubit that it acts on, or its number (see `steps_of`).
+            qubit that it acts on, or its number (see `cut_in_time`).
         number: position among the data rotations of the circuit.
         input: column of the angles.
         scale: factor in front of the angle.
@@ -60,14 +60,22 @@ class Step:
     site: Site | None = None
 
 
+def cut_in_time(circuit: QuantumCircuit) -> bool:
+    """Whether the data rotations are better cut in time than between qubits.
+
+    Cut between qubits, k data rotations are tied together by up to 3^(k/2) products of features on either side; cut in
+    time, by the up to 4ⁿ Paulis of all n qubits.
+    """
+    rotations = sum(len(_split(instruction)[0]) for instruction in circuit.data)
+    return bool(circuit.num_qubits * np.log(4) < rotations / 2 * np.log(3))
+
+
 def steps_of(circuit: QuantumCircuit, inputs: Sequence[str]) -> list[Step]:
     """The circuit's gates, fixed one- and two-qubit gates merged as far as their qubits allow.
 
-    Cut between qubits, k data rotations are tied together by up to 3^(k/2) products of features on either side; cut in
-    time, by the up to 4ⁿ Paulis of all n qubits. The order of the sites is that with the smaller number.
+    The sites are in the order of time if that is how they are cut (see `cut_in_time`), else of their qubits.
     """
-    rotations_in_all = sum(len(_split(instruction)[0]) for instruction in circuit.data)
-    in_time = circuit.num_qubits * np.log(4) < rotations_in_all / 2 * np.log(3)
+    in_time = cut_in_time(circuit)
     merged: list[Step | tuple[tuple[int, ...], Complex]] = []
     waiting: dict[int, Complex] = {}  # fixed single-qubit gates that still look for a two-qubit gate
     column = {name: i for i, name in enumerate(inputs)}

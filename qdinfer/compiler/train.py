@@ -16,7 +16,17 @@ from ..errors import CompileError
 from .propagate import Polynomial, distinct
 from .steps import Real, Site
 
-__all__ = ["TOLERANCE", "Shared", "Train", "decompose", "project", "shared_basis", "train_of"]
+__all__ = [
+    "IDLE",
+    "TOLERANCE",
+    "Shared",
+    "Train",
+    "decompose",
+    "project",
+    "shared_basis",
+    "train_from_left",
+    "train_of",
+]
 
 TOLERANCE = 1e-8
 """Singular values below this part of the largest are rounding errors, or as good as."""
@@ -27,7 +37,8 @@ MAX_ENTRIES = 2**26
 
 Cores = tuple[Real, ...]
 
-_IDLE = Site(-1, -1, 0, 0.0)
+IDLE = Site(-1, -1, 0, 0.0)
+"""That of a constant, which needs one to be a train."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ def train_of(polynomial: Polynomial) -> Train:
     sites, features = polynomial.sites, polynomial.features
     coefficients = polynomial.coefficients[None]  # (r, T): a row a basis vector so far, a column what follows on it
     if not sites:  # a constant, and no term at all if that is 0
-        sites, features = (_IDLE,), np.zeros((1, 1), np.uint8)
+        sites, features = (IDLE,), np.zeros((1, 1), np.uint8)
         coefficients = coefficients.sum(axis=1, keepdims=True)
     cores = []
     for _ in sites:
@@ -98,6 +109,11 @@ def train_of(polynomial: Polynomial) -> Train:
         coefficients = basis.T @ flat
     cores[-1] = cores[-1] @ coefficients
     return Train(sites, _weights_first(cores), _reversed(cores))
+
+
+def train_from_left(sites: tuple[Site, ...], left: Cores) -> Train:
+    """The train whose cores from the left are these, the weights in the first."""
+    return Train(sites, left, _weights_first(_reversed(left)))
 
 
 def shared_basis(trains: Sequence[Cores]) -> Shared:

@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> Path:
 def test_everything_is_measured(data: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.contenders.minilm_folder", lambda: str(bert))
     output = tmp_path / "docs"
-    assert cli.main(["--data", str(data), "--quick", str(output)]) == 0
+    assert cli.main(["--data", str(data), "--quick", "--output", str(output)]) == 0
     file = output / "benchmarks" / "results.json"
     results = read_results(file)
     assert (output / "benchmarks.md").read_text() == page(results)
@@ -60,7 +60,10 @@ def test_everything_is_measured(data: Path, bert: Path, tmp_path: Path, monkeypa
     assert results.streaming.samples[-1].texts == cli.QUICK.texts
 
     # another run of one part leaves the others as they were
-    assert cli.main(["--data", str(data), "--only", "streaming", "--texts", "3000", "--quick", str(output)]) == 0
+    assert (
+        cli.main(["--data", str(data), "--only", "streaming", "--texts", "3000", "--quick", "--output", str(output)])
+        == 0
+    )
     again = read_results(file)
     assert again.streaming is not None
     assert again.streaming.texts == 3000
@@ -70,9 +73,10 @@ def test_everything_is_measured(data: Path, bert: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--quick"], "--quick: found no folder to write to"),
-        (["out", "--rounds", "0"], "--rounds: found 0; expected at least 1"),
-        (["out", "--texts", "-1"], "--texts: found -1; expected at least 1"),
+        (["--quick"], "--quick: found no other folder to write to; expected --output, since docs is for measurements"),
+        (["--quick", "--output", str(cli.ROOT / "docs")], "--quick: found no other folder to write to"),
+        (["--output", "out", "--rounds", "0"], "--rounds: found 0; expected at least 1"),
+        (["--output", "out", "--texts", "-1"], "--texts: found -1; expected at least 1"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -83,7 +87,7 @@ def test_options_that_make_no_sense(
 
 
 def test_a_folder_without_the_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--data", str(tmp_path), str(tmp_path / "out")]) == 2
+    assert cli.main(["--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "found no topic_train.csv there" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

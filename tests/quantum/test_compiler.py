@@ -25,7 +25,8 @@ from qdinfer import (
 from qdinfer.compiler import check, propagate, statevector_expectations
 from qdinfer.compiler.factor import Block, Stage, factor, harmonics
 from qdinfer.compiler.propagate import Polynomial
-from qdinfer.compiler.steps import Site, steps_of
+from qdinfer.compiler.steps import Site, cut_in_time, steps_of
+from qdinfer.compiler.timeline import train_in_time
 from qdinfer.compiler.train import train_of
 
 TOLERANCE = 2e-6
@@ -131,19 +132,43 @@ def test_polynomials_are_what_they_say() -> None:
     np.testing.assert_allclose(single.coefficients, [1])
 
 
-@pytest.mark.parametrize("uploads", [6, 12])
-def test_data_in_many_layers(uploads: int) -> None:
-    """Many angles on few qubits are cut in time, where no rank is above the 4³ Paulis of the qubits."""
-    circuit = QuantumCircuit(3)
-    names = [f"t{i}" for i in range(uploads)]
-    for i, name in enumerate(names):
-        circuit.ry(Parameter(name), i % 3)
-        circuit.rz(0.4 + i, i % 3)
-        circuit.rx(1.3 * i, i % 3)
-        circuit.cx(i % 3, (i + 1) % 3)
+@pytest.mark.parametrize(
+    ("num_qubits", "layers", "shared"), [(1, 30, True), (1, 16, False), (2, 10, False), (3, 6, False), (4, 4, True)]
+)
+def test_data_in_many_layers(num_qubits: int, layers: int, shared: bool) -> None:
+    """Many angles on few qubits are cut in time, where no rank is above the 4ⁿ Paulis of the qubits."""
+    rng = np.random.default_rng(layers)
+    circuit = QuantumCircuit(num_qubits)
+    names = [f"t{i}" for i in range(num_qubits if shared else num_qubits * layers)]
+    parameters = [Parameter(name) for name in names]
+    for layer in range(layers):
+        for q in range(num_qubits):
+            circuit.rx(parameters[q if shared else layer * num_qubits + q], q)
+            circuit.ry(rng.uniform(-3, 3), q)
+            circuit.rz(rng.uniform(-3, 3), q)
+        for q in range(num_qubits - 1):
+            circuit.cz(q, q + 1)
     reuploading = Circuit.from_qiskit(circuit, names)
-    assert largest_error(reuploading) < TOLERANCE
-    assert max(core.shape[0] for p in polynomials_of(reuploading) for core in train_of(p).left) <= 64
+    gates = reuploading.to_qiskit()
+    assert cut_in_time(gates)
+    assert largest_error(reuploading, rows=4) < 2 * TOLERANCE
+    steps = steps_of(gates, names)
+    for mask, label in zip(reuploading.observable_masks, reuploading.observables, strict=True):
+        train = train_in_time(steps, mask, label)
+        assert max(core.shape[0] for core in train.left) <= 4**num_qubits
+
+
+def test_in_time_without_data_and_with_idle_qubits() -> None:
+    circuit = QuantumCircuit(3)
+    a = Parameter("a")
+    for _ in range(8):
+        circuit.rx(a, 0)
+        circuit.ry(0.3, 0)
+    circuit.ry(0.4, 1)
+    circuit.cx(1, 2)
+    mixed = Circuit.from_qiskit(circuit, ["a"], ["IZI", "ZZZ", "IIZ"])
+    assert cut_in_time(mixed.to_qiskit())
+    assert largest_error(mixed) < TOLERANCE
 
 
 def test_one_angle_on_many_qubits_and_again_later() -> None:
@@ -353,7 +378,10 @@ def test_the_published_ansatz() -> None:
 
 
 class TestRefusals:
-    def test_too_many_data_rotations(self) -> None:
+    def test_too_many_data_rotations(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from qdinfer.compiler import timeline
+
+        monkeypatch.setattr(timeline, "MAX_ARRAY", 100)
         circuit = QuantumCircuit(2)
         a = Parameter("a")
         for _ in range(16):
@@ -364,8 +392,8 @@ class TestRefusals:
             circuit.cx(1, 0)
         with pytest.raises(
             CompileError,
-            match=r"observable IZ: found \d+ terms, over 2 qubits and 1\d data rotations; expected at most 1048576. "
-            r"Allow a larger error, or run this circuit on backend='aer'",
+            match=r"observable IZ: found \d+ numbers to be known of 2 qubits between data rotations; expected at most "
+            r"100. Run this circuit on backend='aer'",
         ):
             compile_circuit(Circuit.from_qiskit(circuit, ["a"]))
 

@@ -341,10 +341,8 @@ def test_compile_fuses_the_whole_student(run: Run, plain_path: Path) -> None:
     assert re.search(r"plain: fused\.onnx \d\.\d\d MB\n$", out), out
     assert run("verify", plain_path)[0].splitlines()[-1].split()[:2] == ["fused", "fused.onnx"]
     assert re.search(r"\n  fused +0\.\d\d MB\n", run("inspect", plain_path)[0])
-    expected = run("predict", plain_path, "sun rain", "--proba")[0]
-    assert "fused" not in run("compile", plain_path)[0]
-    assert not (plain_path / "fused.onnx").exists(), "it would be that of another compiled circuit"
-    assert run("predict", plain_path, "sun rain", "--proba")[0][:20] == expected[:20]
+    assert "fused.onnx" in run("compile", plain_path)[0], "who has one gets it anew"
+    run("verify", plain_path)
 
 
 def test_compile_says_what_was_left_out(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,9 +104,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray[Any, Any]]:
     masks: list[np.ndarray[Any, Any]] = []
     run = OnnxSession.run
 
-    def spy(self: OnnxSession, feeds: Any) -> Any:
+    def spy(self: OnnxSession, output: str, feeds: Any) -> Any:
         masks.append(feeds["attention_mask"])
-        return run(self, feeds)
+        return run(self, output, feeds)
 
     monkeypatch.setattr(OnnxSession, "run", spy)
     return masks
@@ -136,7 +136,9 @@ def test_a_text_longer_than_a_batch_runs_alone(monkeypatch: pytest.MonkeyPatch) 
 def test_padding_has_the_manifests_token(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     run = OnnxSession.run
-    monkeypatch.setattr(OnnxSession, "run", lambda self, feeds: seen.append(feeds["input_ids"]) or run(self, feeds))
+    monkeypatch.setattr(
+        OnnxSession, "run", lambda self, *given: seen.append(given[1]["input_ids"]) or run(self, *given)
+    )
     encoder(pad_id=7).encode(["sun rain", "goal"])
     assert seen[0].tolist() == [[4, 7], [2, 3]]
 

@@ -43,6 +43,9 @@ def renamed(change: dict[str, str]) -> bytes:
     for node in model.graph.node:
         for names in (node.input, node.output):
             names[:] = [change.get(name, name) for name in names]
+    for tensor in model.graph.initializer:
+        tensor.name = change.get(tensor.name, tensor.name)
+    model.graph.node[0].name = change.get("node", "")
     return bytes(model.SerializeToString())
 
 
@@ -120,9 +123,12 @@ def test_a_temperature_is_part_of_it() -> None:
     np.testing.assert_allclose(probabilities, Classifier(export(warm)[0]).predict_proba("sun rain"), atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["circuit_angles", "circuit_expectations", "circuit_c0"])
-def test_names_that_the_encoder_has_taken(name: str) -> None:
-    artifact = export(replace(parts(), encoder=renamed({"total": name})))[0]
+@pytest.mark.parametrize(
+    "name", ["circuit_angles", "circuit_expectations", "circuit_c0", "expectations", "probabilities", "readout_bias"]
+)
+@pytest.mark.parametrize("taken", ["total", "table", "node"])
+def test_names_that_the_encoder_has_taken(taken: str, name: str) -> None:
+    artifact = export(replace(parts(), encoder=renamed({taken: name})))[0]
     found = Classifier(compile_artifact(artifact, fused=True)).predict_proba(TEXTS)
     np.testing.assert_allclose(found, Classifier(tiny()).predict_proba(TEXTS), atol=2e-6)
 
@@ -133,21 +139,40 @@ def test_saving_opening_and_compiling_again(fused: Artifact, tmp_path: Path) -> 
     assert again.sha256 == fused.sha256
     assert verify(path).ok
     assert compile_artifact(again, fused=True).files["fused.onnx"] == fused.files["fused.onnx"], "it is repeatable"
-    plain = compile_artifact(again)
-    assert "fused.onnx" not in plain.files
-    assert plain.sha256 == tiny().sha256, "nothing of it is left"
+    assert compile_artifact(again).sha256 == fused.sha256, "who has one keeps it"
+
+
+def bent(fused: Artifact, initializer: str, change: float = 0.1) -> Artifact:
+    """The student with other numbers in its fused graph, hashed anew."""
+    model = onnx.load_from_string(fused.files["fused.onnx"])
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == initializer)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[0] += change
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, initializer))
+    return Artifact.create(fused.manifest, {**fused.files, "fused.onnx": bytes(model.SerializeToString())})
 
 
 def test_the_self_test_holds_it_against_its_parts(fused: Artifact) -> None:
     report = verify(fused)
     assert report.ok
     assert (report.stages[-1].name, report.stages[-1].file) == ("fused", "fused.onnx")
+    assert verify(fused, backend="aer").ok
+
+
+@pytest.mark.parametrize("initializer", ["encoder_bias", "readout_bias", "readout_weights"])
+def test_the_self_test_notices_whatever_differs(fused: Artifact, initializer: str) -> None:
+    assert [stage.name for stage in verify(bent(fused, initializer)).stages if not stage.ok] == ["fused"]
+
+
+def test_outputs_are_taken_by_name() -> None:
+    square = export(replace(parts(3), labels=("a", "b", "c")))[0]  # as many labels as observables
+    fused = compile_artifact(square, fused=True)
     model = onnx.load_from_string(fused.files["fused.onnx"])
-    for tensor in model.graph.initializer:
-        if tensor.name == "bias":  # the encoder's, as in `students.encoder_onnx`
-            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + 0.1, "bias"))
-    bent = Artifact.create(fused.manifest, {**fused.files, "fused.onnx": bytes(model.SerializeToString())})
-    assert [stage.name for stage in verify(bent).stages if not stage.ok] == ["fused"]
+    model.graph.output.append(model.graph.output.pop(0))
+    turned = Artifact.create(fused.manifest, {**fused.files, "fused.onnx": bytes(model.SerializeToString())})
+    np.testing.assert_allclose(
+        Classifier(turned).predict_proba(TEXTS), Classifier(square).predict_proba(TEXTS), atol=2e-6
+    )
 
 
 class TestRefusals:
@@ -155,6 +180,33 @@ class TestRefusals:
         readout = msgspec.structs.replace(fused.manifest.readout, bias=[0.0, 0.5, 0.0])
         with pytest.raises(ArtifactError, match="fused.onnx: found a graph fused from .*; expected .* readout here"):
             Artifact.create(msgspec.structs.replace(fused.manifest, readout=readout), fused.files)
+
+    @pytest.mark.parametrize(("key", "value"), [("labels", '["x", "y", "z"]'), ("max_tokens", "1"), ("more", "")])
+    def test_metadata_that_mislead(self, fused: Artifact, key: str, value: str) -> None:
+        model = onnx.load_from_string(fused.files["fused.onnx"])
+        about = {entry.key: entry.value for entry in model.metadata_props} | {key: value}
+        onnx.helper.set_model_props(model, about)
+        with pytest.raises(ArtifactError, match=r"fused.onnx: found the metadata \{.*; expected \{'labels'"):
+            Artifact.create(fused.manifest, {**fused.files, "fused.onnx": bytes(model.SerializeToString())})
+
+    def test_another_limit_of_tokens(self, fused: Artifact) -> None:
+        encoder = msgspec.structs.replace(fused.manifest.encoder, max_tokens=3)
+        with pytest.raises(ArtifactError, match="fused.onnx: found"):
+            Artifact.create(msgspec.structs.replace(fused.manifest, encoder=encoder), fused.files)
+
+    def test_an_encoder_that_onnx_does_not_take(self) -> None:
+        model = onnx.load_from_string(tiny().files["encoder.onnx"])
+        model.ir_version = 3  # onnxruntime takes it; the checker wants all initializers to be inputs then
+        artifact = export(replace(parts(), encoder=bytes(model.SerializeToString())))[0]
+        with pytest.raises(CompileError, match="encoder.onnx: found a graph that cannot be fused with the circuit"):
+            compile_artifact(artifact, fused=True)
+
+    def test_a_graph_that_is_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from qdinfer import compiler
+
+        monkeypatch.setattr(compiler, "fused_deviation", lambda *_: 0.5)
+        with pytest.raises(CompileError, match="fused.onnx: found that it is off by 5.0e-01; expected at most 1e-05"):
+            compile_artifact(tiny(), fused=True)
 
     def test_a_graph_that_the_manifest_does_not_know(self, fused: Artifact) -> None:
         with pytest.raises(ArtifactError, match="`fused` and the file fused.onnx must be there both or neither"):
