@@ -16,7 +16,7 @@ from ..errors import CompileError
 from ..predictions import BoolArray
 from .propagate import MAX_ARRAY, Array, first_steps
 from .steps import Real, Site, Step
-from .train import IDLE, TOLERANCE, Train, decompose, train_from_left
+from .train import IDLE, MAX_RANK, TOLERANCE, Train, decompose, train_from_left
 
 __all__ = ["train_in_time"]
 
@@ -71,5 +71,10 @@ def _compressed(total: Array, site: Site) -> tuple[Array, Real]:
     *qubits, features, behind = entries.shape
     u, values, v = decompose(entries.reshape(-1, features * behind))
     rank = max(1, int((values > TOLERANCE * values[0]).sum()))
+    if rank > MAX_RANK:
+        raise CompileError(
+            f"circuit: found an observable of rank {rank}; expected at most {MAX_RANK}. "
+            "Run this circuit on backend='aer'"
+        )
     axes = tuple(axis for axis in total.axes if axis != site)
     return Array(axes, (u[:, :rank] * values[:rank]).reshape(*qubits, rank)), v[:rank].reshape(rank, features, behind)

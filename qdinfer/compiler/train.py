@@ -18,6 +18,7 @@ from .steps import Real, Site
 
 __all__ = [
     "IDLE",
+    "MAX_RANK",
     "TOLERANCE",
     "Shared",
     "Train",

@@ -397,6 +397,18 @@ class TestRefusals:
         ):
             compile_circuit(Circuit.from_qiskit(circuit, ["a"]))
 
+    def test_ranks_out_of_reach_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from qdinfer.compiler import timeline
+
+        monkeypatch.setattr(timeline, "MAX_RANK", 2)
+        circuit = QuantumCircuit(1)
+        for i in range(6):
+            circuit.rx(Parameter(f"t{i}"), 0)
+            circuit.ry(0.4, 0)
+            circuit.rz(0.3, 0)
+        with pytest.raises(CompileError, match="circuit: found an observable of rank 3; expected at most 2. Run this"):
+            compile_circuit(Circuit.from_qiskit(circuit, [f"t{i}" for i in range(6)]))
+
     def test_too_many_qubits_mixed(self) -> None:
         with pytest.raises(
             CompileError, match=r"observable I+Z: found \d+ terms, over 1\d qubits .* run this circuit on backend='aer'"
