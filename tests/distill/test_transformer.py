@@ -36,7 +36,7 @@ def made(bert: Path, **settings: Any) -> TransformerEncoder:
 
 def run(encoder: TransformerEncoder, texts: list[str], graph: bytes, width: int | None = None) -> np.ndarray:
     ids, mask = pad_rows(tokenize(encoder.tokenizer, texts, encoder.max_tokens), encoder.pad_id, width)
-    return OnnxSession("encoder.onnx", graph, 1).run({"input_ids": ids, "attention_mask": mask})
+    return OnnxSession("encoder.onnx", graph, 1).run("angles", {"input_ids": ids, "attention_mask": mask})
 
 
 PAPER = {"frozen": True, "layers": None, "min_count": 0, "pooling": "last", "scaling": "minmax", "width": 10}
