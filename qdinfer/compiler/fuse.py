@@ -36,9 +36,10 @@ def fuse_graphs(artifact: Artifact) -> bytes:
     _set_versions(circuit, encoder.ir_version, version)
     try:
         # Whatever names the encoder has inside, they are no others' then.
-        encoder = compose.add_prefix(encoder, "encoder_", rename_inputs=False)
+        encoder = compose.add_prefix(encoder, "encoder_")
         circuit = compose.add_prefix(circuit, "circuit_")
         model = compose.merge_models(encoder, circuit, io_map=[("encoder_angles", "circuit_angles")])
+        _name_inputs(model)
         _add_readout(model, artifact, "circuit_expectations")
         checker.check_model(model)
     except (ValueError, checker.ValidationError) as error:
@@ -54,6 +55,13 @@ def _set_versions(model: ModelProto, ir_version: int, opset: int) -> None:
     model.ir_version = ir_version
     del model.opset_import[:]
     model.opset_import.extend([helper.make_opsetid("", opset), *others])
+
+
+def _name_inputs(model: ModelProto) -> None:
+    """Give the inputs their names back, and hand them on to those that the prefix made of them."""
+    for port in model.graph.input:
+        inner, port.name = port.name, port.name.removeprefix("encoder_")
+        model.graph.node.insert(0, helper.make_node("Identity", [port.name], [inner], name=f"{inner}_given"))
 
 
 def _add_readout(model: ModelProto, artifact: Artifact, expectations: str) -> None:

@@ -151,10 +151,10 @@ def export_onnx(module: AngleTransformer) -> bytes:
 
 
 def quantize_weights(model: bytes) -> bytes:
-    """Store the large weights as int8, a scale for each row or column; what is computed stays float32.
+    """Store the large weights as int8, a scale for each row or column.
 
-    Activations are not quantized: that would make an answer depend on the other texts of its batch, and saturate on
-    processors without VNNI.
+    The graph turns them back to float32 before each product and quantizes no activations for a whole batch, which would
+    make an answer depend on the other texts. How the product is computed is onnxruntime's affair: see docs/distill.md.
     """
     graph_model = onnx.load_from_string(model)
     graph = graph_model.graph
