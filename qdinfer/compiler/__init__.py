@@ -73,7 +73,8 @@ def compile_circuit(circuit: Circuit, *, max_error: float = 0.0, progress: bool 
     if not 0 <= max_error <= 1:
         raise InputError(f"max_error: found {max_error}; expected a number from 0 to 1")
     gates = circuit.to_qiskit()
-    steps, in_time = steps_of(gates, circuit.inputs), cut_in_time(gates)
+    in_time = cut_in_time(gates)
+    steps = steps_of(gates, circuit.inputs, in_time=in_time)
     trains, bound = [], 0.0
     # Many small decompositions: more threads would only get into each other's way, and badly so on a busy machine.
     with threadpool_limits(1, user_api="blas"):

@@ -193,8 +193,8 @@ def expand(steps: Sequence[Step], mask: NDArray[np.bool_], label: str, max_error
         label: the observable's, for messages.
         max_error: where there are too many terms, the smallest are left out as long as the sizes of all that were add
             up to no more; the allowance grows evenly over the steps. The expectation value changes by no more at any
-            angles, since no Pauli string's and no product of features is beyond 1. Never more is left out than has
-            to be: what is left of a sum has higher ranks than the whole.
+            angles, since no Pauli string's and no product of features is beyond 1. Nothing is left out where there is
+            room: what is left of a sum has higher ranks than the whole.
 
     Raises:
         CompileError: there are too many terms.

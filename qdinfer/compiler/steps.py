@@ -70,12 +70,11 @@ def cut_in_time(circuit: QuantumCircuit) -> bool:
     return bool(circuit.num_qubits * np.log(4) < rotations / 2 * np.log(3))
 
 
-def steps_of(circuit: QuantumCircuit, inputs: Sequence[str]) -> list[Step]:
+def steps_of(circuit: QuantumCircuit, inputs: Sequence[str], *, in_time: bool) -> list[Step]:
     """The circuit's gates, fixed one- and two-qubit gates merged as far as their qubits allow.
 
     The sites are in the order of time if that is how they are cut (see `cut_in_time`), else of their qubits.
     """
-    in_time = cut_in_time(circuit)
     merged: list[Step | tuple[tuple[int, ...], Complex]] = []
     waiting: dict[int, Complex] = {}  # fixed single-qubit gates that still look for a two-qubit gate
     column = {name: i for i, name in enumerate(inputs)}

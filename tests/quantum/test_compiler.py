@@ -116,7 +116,8 @@ def test_an_observable_that_is_always_zero() -> None:
 
 
 def polynomials_of(circuit: Circuit) -> list[Polynomial]:
-    steps = steps_of(circuit.to_qiskit(), circuit.inputs)
+    gates = circuit.to_qiskit()
+    steps = steps_of(gates, circuit.inputs, in_time=cut_in_time(gates))
     return [
         propagate.expand(steps, mask, label)
         for mask, label in zip(circuit.observable_masks, circuit.observables, strict=True)
@@ -152,7 +153,7 @@ def test_data_in_many_layers(num_qubits: int, layers: int, shared: bool) -> None
     gates = reuploading.to_qiskit()
     assert cut_in_time(gates)
     assert largest_error(reuploading, rows=4) < 2 * TOLERANCE
-    steps = steps_of(gates, names)
+    steps = steps_of(gates, names, in_time=True)
     for mask, label in zip(reuploading.observable_masks, reuploading.observables, strict=True):
         train = train_in_time(steps, mask, label)
         assert max(core.shape[0] for core in train.left) <= 4**num_qubits
