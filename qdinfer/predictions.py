@@ -28,7 +28,8 @@ class Expectations:
     """Expectation values of M observables for N texts, with the uncertainty that they were measured with.
 
     Attributes:
-        values: (N, M) float64 in [-1, 1].
+        values: (N, M) float64 in [-1, 1]; where readout error was divided out, they may lie outside, and are not
+            clipped, which would bias them.
         shots: (N,) int64, how often each text's circuit was measured; 0 where the value is exact.
         backend: what computed them, for people.
         covariance: (N, M, M) float64, the covariance of `values` over repetitions of the experiment; None when exact.

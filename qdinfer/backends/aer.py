@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from ..circuit import BASIS, Circuit
 from ..errors import BackendError, InputError, require, whole_number
 from ..predictions import Expectations, FloatArray
-from .sampling import expectations_from_bits
+from .base import MAX_SHOTS
+from .sampling import Measured
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -50,7 +52,7 @@ class AerBackend:
         """
         if seed is not None and shots is None:
             raise InputError(f"seed: found {seed!r} without shots; expected shots, or no seed for exact values")
-        self._shots = None if shots is None else whole_number("shots", shots, 1, 2**24)
+        self._shots = None if shots is None else whole_number("shots", shots, 1, MAX_SHOTS)
         self._seed = None if seed is None else whole_number("seed", seed, 0, 2**64 - 1)
         noise = require("qiskit_aer.noise", feature="the aer backend", extra="aer")
         if noise_model is not None and not isinstance(noise_model, noise.NoiseModel):
@@ -65,26 +67,35 @@ class AerBackend:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
 
+    @property
+    def name(self) -> str:
+        """What predictions name as their backend."""
+        return "aer" if self._noise_model is None else "aer with noise"
+
     def expectations(self, circuit: Circuit, angles: FloatArray) -> Expectations:
         """See `Backend.expectations`."""
-        from qiskit.exceptions import QiskitError
-
+        if self._shots is not None:
+            return self.measure(circuit, angles, self._shots).expectations(self.name)
         angles = circuit.check_angles(angles)
-        name = "aer" if self._noise_model is None else "aer with noise"
+        values: FloatArray = np.empty((0, len(circuit.observables)))
+        if len(angles):
+            with _mapped_errors():
+                values = self._exact(self._prepare(circuit), circuit, angles)
+        return Expectations(values, np.zeros(len(angles), np.int64), self.name)
+
+    def measure(self, circuit: Circuit, angles: FloatArray, shots: int, *, offset: int = 0) -> Measured:
+        """See `SamplingBackend.measure`. The shots that the backend was made with do not count here."""
+        angles = circuit.check_angles(angles)
+        shots = whole_number("shots", shots, 1, MAX_SHOTS)
+        offset = whole_number("offset", offset, 0, 2**63 - 1)
         if not len(angles):
-            return Expectations(np.empty((0, len(circuit.observables))), np.empty(0, np.int64), name)
-        try:
+            return Measured.from_bits(np.empty((0, shots, circuit.num_qubits), np.bool_), circuit.observable_masks)
+        step = max(1, _BITS // shots)
+        with _mapped_errors():
             prepared = self._prepare(circuit)
-            if self._shots is None:
-                values = self._exact(prepared, circuit, angles)
-                return Expectations(values, np.zeros(len(angles), np.int64), name)
-            step = max(1, _BITS // self._shots)
             starts = range(0, len(angles), step)
-            parts = [self._sample(prepared, circuit, angles[i : i + step], i) for i in starts]
-        except QiskitError as error:
-            raise BackendError(f"aer: the simulation failed: {error.message}") from error
-        values, covariance = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return Expectations(values, np.full(len(angles), self._shots, np.int64), name, covariance)
+            parts = [self._sample(prepared, circuit, angles[i : i + step], shots, (i, offset)) for i in starts]
+        return Measured.concatenate(parts)
 
     def _prepare(self, circuit: Circuit) -> QuantumCircuit:
         """The circuit in gates that Aer binds rightly, once for each circuit."""
@@ -106,24 +117,34 @@ class AerBackend:
         return values
 
     def _sample(
-        self, prepared: QuantumCircuit, circuit: Circuit, angles: FloatArray, start: int
-    ) -> tuple[FloatArray, FloatArray]:
+        self, prepared: QuantumCircuit, circuit: Circuit, angles: FloatArray, shots: int, counters: tuple[int, int]
+    ) -> Measured:
         from qiskit_aer.primitives import SamplerV2
 
         measured = prepared.copy()
         measured.measure_all()
         # Aer gives row i the seed + 2113·i, so two seeds, or one seed for two chunks, could share their randomness.
-        seed = None if self._seed is None else _mix(self._seed, start, angles)
+        seed = None if self._seed is None else _mix(self._seed, *counters, angles)
         sampler = SamplerV2(seed=seed, options={"backend_options": self._options()})
-        result = sampler.run([(measured, circuit.bindings(angles))], shots=self._shots).result()
+        result = sampler.run([(measured, circuit.bindings(angles))], shots=shots).result()
         bits = result[0].data.meas.to_bool_array(order="little")
-        return expectations_from_bits(bits, circuit.observable_masks)
+        return Measured.from_bits(bits, circuit.observable_masks)
 
     def _options(self, **options: Any) -> dict[str, Any]:
         options["max_parallel_experiments"] = 0  # a row a thread, which is faster than threads within a row
         if self._noise_model is not None:
             options["noise_model"] = self._noise_model
         return options
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    from qiskit.exceptions import QiskitError
+
+    try:
+        yield
+    except QiskitError as error:
+        raise BackendError(f"aer: the simulation failed: {error.message}") from error
 
 
 def _to_basis(circuit: QuantumCircuit, basis: Iterable[str]) -> QuantumCircuit:
@@ -181,8 +202,9 @@ def _measured(label: str, flips: Sequence[tuple[float, float]]) -> SparsePauliOp
     return seen.simplify()
 
 
-def _mix(seed: int, start: int, angles: FloatArray) -> int:
+def _mix(seed: int, start: int, offset: int, angles: FloatArray) -> int:
     content = seed.to_bytes(8, "little") + start.to_bytes(8, "little") + np.asarray(angles, np.float64).tobytes()
+    content += offset.to_bytes(8, "little") if offset else b""  # the first round has the bits of a call by itself
     return int.from_bytes(hashlib.sha256(content).digest()[:4], "little") >> 2  # Aer takes 31 bits
 
 

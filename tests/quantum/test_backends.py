@@ -22,6 +22,7 @@ from students import entangled_circuit, parts
 
 from qdinfer import AerBackend, Artifact, Backend, BackendError, Circuit, ExactBackend, InputError, compile_circuit
 from qdinfer.backends import aer, backend_for
+from qdinfer.backends.base import SamplingBackend
 from qdinfer.backends.exact import BATCH
 from qdinfer.compiler import statevector_expectations
 from qdistill.export import export
@@ -207,6 +208,37 @@ class TestShots:
         monkeypatch.setattr(aer, "_BITS", 3000)
         z = z_scores(circuit, 10, 1000)
         assert np.abs(z).max() < 5
+
+    def test_rounds_of_one_seed_are_independent_and_repeatable(self, circuit: Circuit) -> None:
+        angles = np.repeat(random_angles(1), 200, axis=0)
+        one, two = (AerBackend(1, seed=7) for _ in range(2))
+        rounds = [one.measure(circuit, angles, 100, offset=offset) for offset in (0, 100, 200)]
+        for offset, round_ in zip((200, 100, 0), reversed(rounds), strict=True):
+            again = two.measure(circuit, angles, 100, offset=offset)
+            np.testing.assert_array_equal(again.sums, round_.sums)
+            np.testing.assert_array_equal(again.products, round_.products)
+        for first, second in ((0, 1), (0, 2), (1, 2)):
+            sums, others = rounds[first].sums, rounds[second].sums
+            assert (sums == others).all(axis=1).mean() < 0.1
+            assert np.abs([np.corrcoef(sums[:, j], others[:, j])[0, 1] for j in range(4)]).max() < 0.3
+        alone = AerBackend(100, seed=7).expectations(circuit, angles)
+        np.testing.assert_array_equal(alone.values, rounds[0].expectations("aer").values)
+
+    def test_rounds_add_up_to_the_values(self, circuit: Circuit) -> None:
+        angles = random_angles(200)
+        backend = AerBackend(noise_model=NoiseModel())
+        assert isinstance(backend, SamplingBackend)
+        total = backend.measure(circuit, angles, 200) + backend.measure(circuit, angles, 300, offset=200)
+        found = total.expectations(backend.name)
+        assert found.backend == "aer with noise"
+        assert (found.shots == 500).all()
+        z = (found.values - AerBackend(500, seed=1).expectations(circuit, angles).values) / found.standard_errors
+        assert z.std() == pytest.approx(np.sqrt(2), abs=0.3)
+
+    @pytest.mark.parametrize(("shots", "offset"), [(0, 0), (2**24 + 1, 0), (10, -1), (10, 0.5)])
+    def test_bounds_of_a_round(self, circuit: Circuit, shots: int, offset: int) -> None:
+        with pytest.raises(InputError, match=r"(shots|offset): found .*; expected a whole number from"):
+            AerBackend().measure(circuit, random_angles(1), shots, offset=offset)
 
     @pytest.mark.parametrize("shots", [0, -1, 2**24 + 1])
     def test_bounds(self, shots: int) -> None:
