@@ -11,16 +11,18 @@ import pytest
 from ibm_standin import StandIn
 from ibm_standin.layers import Layers
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
+from qiskit_ibm_runtime.fake_provider import FakeFez
 
 Serve = Callable[..., StandIn]
 
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Start a server, and set the environment to it: `serve(["FakeFez:readout"], usage_delay=1)`."""
+    """Start a server with an empty folder, and set the environment to it: `serve(["FakeFez:readout"], seed=1)`."""
 
     def start(*arguments: Any, **options: Any) -> StandIn:
-        server = running.enter_context(StandIn(tmp_path / "stand-in", *arguments, **options))
+        folder = tmp_path / f"stand-in {len(list(tmp_path.iterdir()))}"
+        server = running.enter_context(StandIn(folder, *arguments, **options))
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         return server
@@ -47,7 +49,7 @@ def backend(service: QiskitRuntimeService) -> IBMBackend:
     return service.backend("fake_fez")
 
 
-@pytest.fixture
-def layers(backend: IBMBackend) -> Layers:
+@pytest.fixture(scope="session")
+def layers() -> Layers:
     """A circuit on its first qubits."""
-    return Layers.on(backend)
+    return Layers.on(FakeFez())

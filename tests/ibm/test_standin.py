@@ -279,7 +279,7 @@ def test_killed_process_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         environment = {**os.environ, "PYTHONPATH": str(TESTS)}
         process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(11)]
+        lines = [process.stdout.readline() for _ in range(12)]
         return process, dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[1:])
 
     def ask(method: str, path: str, content: Any = None) -> Any:

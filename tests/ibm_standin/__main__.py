@@ -13,7 +13,7 @@ from ibm_standin.server import StandIn
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C. The first line printed is the URL, as a comment; the others are for the shell."""
+    """Serve until SIGTERM or Ctrl-C. What is printed is for `eval`: the URL as a comment, exports, an empty line."""
     parser = argparse.ArgumentParser(prog="ibm_standin", description=__doc__)
     parser.add_argument("--folder", required=True, help="for the state; the same folder goes on with it")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = {"token": given.token, "usage_delay": given.usage_delay, "limits": limits, "seed": given.seed}
     with StandIn(given.folder, devices, port=given.port, **options) as server:
         exports = [f"export {name}={shlex.quote(value)}" for name, value in server.environment().items()]
-        sys.stdout.write("\n".join([f"# stand-in at {server.url}", *exports, ""]))
+        sys.stdout.write("\n".join([f"# stand-in at {server.url}", *exports, "", ""]))
         sys.stdout.flush()
         ended.wait()
 

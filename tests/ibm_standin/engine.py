@@ -15,6 +15,9 @@ from ibm_standin.store import JobRecord, Query, Store, now
 RAN_TOO_LONG = 1305
 _POLL_SECONDS = 0.02
 
+# What the simulator and the client's own code raise on a program that they cannot run.
+_FAILURES = (QiskitError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, Warning)
+
 
 class _StoppedError(Exception):
     """The stand-in is being stopped: the job at hand stays as it is, to be run again."""
@@ -48,7 +51,7 @@ class Engine:
                 self._run(job)
             except _StoppedError:
                 return
-            except (QiskitError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, Warning) as error:
+            except _FAILURES as error:
                 self._end(job, "Failed", reason=f"{type(error).__name__}: {error}", code=1010)
 
     def _begin(self) -> JobRecord | None:

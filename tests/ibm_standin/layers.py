@@ -10,9 +10,10 @@ import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.primitives import BitArray
+from qiskit.providers import BackendV2
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit.transpiler import generate_preset_pass_manager
-from qiskit_ibm_runtime import IBMBackend, RuntimeJobV2
+from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 QUBITS = 3
@@ -33,7 +34,7 @@ class Layers:
     empty: QuantumCircuit
 
     @classmethod
-    def on(cls, backend: IBMBackend) -> Layers:
+    def on(cls, backend: BackendV2) -> Layers:
         """The circuit on a device's first qubits."""
         x = ParameterVector("x", QUBITS)
         circuit, empty = QuantumCircuit(QUBITS), QuantumCircuit(QUBITS)
@@ -55,7 +56,7 @@ class Layers:
         return np.array([[state.expectation_value(site).real for site in sites] for state in states])
 
 
-def transpiled(circuit: QuantumCircuit, backend: IBMBackend, first: int = 0) -> QuantumCircuit:
+def transpiled(circuit: QuantumCircuit, backend: BackendV2, first: int = 0) -> QuantumCircuit:
     """A circuit on consecutive qubits of a device."""
     places = range(first, first + circuit.num_qubits)
     manager = generate_preset_pass_manager(
@@ -78,4 +79,4 @@ def finish(job: RuntimeJobV2) -> Any:
 
 def expectations(bits: BitArray) -> np.ndarray:
     """⟨Zᵢ⟩ of each row."""
-    return 1 - 2 * bits.to_bool_array(order="little").mean(axis=-2)
+    return np.asarray(1 - 2 * bits.to_bool_array(order="little").mean(axis=-2))

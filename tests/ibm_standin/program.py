@@ -98,12 +98,13 @@ class Program:
             size = prod(shape)
             order = list(range(len(shape)))
             parts.append(ChunkPart(idx_item=place, size=size, permutation=order, element_range=(0, size, 1)))
-        return QuantumProgramResultModel(
+        sent_back = QuantumProgramResultModel(
             data=sent,
             metadata=MetadataModel(chunk_timing=[ChunkSpan(start=start, stop=stop, parts=parts)]),
             passthrough_data=self._model.quantum_program.passthrough_data,
             semantic_role=self._model.quantum_program.semantic_role,
-        ).model_dump_json()
+        )
+        return str(sent_back.model_dump_json())
 
 
 def _parts(item: QuantumProgramItem) -> Iterator[QuantumProgramItem]:

@@ -170,7 +170,11 @@ class StandIn:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """The variables with which the client finds this server, and no account or credentials of the user's."""
+        """The variables with which the client finds this server, and no account or credentials of the user's.
+
+        A saved account is not read while there is a token. Without USAGE_DATA_OPT_OUT the client looks through the
+        whole call stack at each request, which is slow.
+        """
         return {
             "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
             "QISKIT_IBM_TOKEN": self._token,
@@ -180,6 +184,7 @@ class StandIn:
             "GLOBAL_SEARCH_URL": self.url,
             "GLOBAL_CATALOG_URL": self.url + "/api/v1",
             "IBM_CREDENTIALS_FILE": str(self.folder.absolute() / "no-credentials.env"),
+            "USAGE_DATA_OPT_OUT": "True",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
