@@ -28,7 +28,12 @@ from qiskit_ibm_runtime import (
     Session,
 )
 from qiskit_ibm_runtime.accounts import InvalidAccountError
-from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobMaxTimeoutError, RuntimeJobNotFound
+from qiskit_ibm_runtime.exceptions import (
+    IBMRuntimeError,
+    RuntimeJobFailureError,
+    RuntimeJobMaxTimeoutError,
+    RuntimeJobNotFound,
+)
 from qiskit_ibm_runtime.executor_sampler import Sampler
 from qiskit_ibm_runtime.options_models import SamplerOptions
 
@@ -250,6 +255,21 @@ def test_limits_are_enforced(
     assert len(standin.jobs()) == 2
 
 
+def test_circuit_for_another_device_is_refused(backend: IBMBackend, layers: Layers) -> None:
+    with pytest.raises(IBMRuntimeError, match="Duration not found for ry"):
+        submit(backend, [(layers.logical, VALUES)])
+
+
+def test_program_that_the_simulator_cannot_run_fails(backend: IBMBackend) -> None:
+    circuit = QuantumCircuit(50)
+    for _ in range(2):
+        circuit.ry(0.3, range(50))
+        circuit.cz(range(49), range(1, 50))
+    circuit.measure_all()
+    with pytest.raises(RuntimeJobFailureError, match="memory"):
+        finish(submit(backend, [transpiled(circuit, backend)]))
+
+
 def test_time_limit_of_a_job_ends_it(backend: IBMBackend, layers: Layers) -> None:
     sampler = Sampler(mode=backend, options=SamplerOptions(max_execution_time=3))
     job = sampler.run([layers.empty], shots=10000)
@@ -270,6 +290,23 @@ def test_restart_goes_on(standin: StandIn, service: QiskitRuntimeService, backen
     for job in (running, queued):
         assert finish(job)[0].data.meas.num_shots == 16
     assert [record.runs for record in standin.jobs()] == [1, 1, 1]
+
+
+def test_killed_client_leaves_its_job(standin: StandIn, service: QiskitRuntimeService) -> None:
+    script = (
+        "from ibm_standin.layers import Layers, submit\n"
+        "from qiskit_ibm_runtime import QiskitRuntimeService\n"
+        "backend = QiskitRuntimeService().backend('fake_fez')\n"
+        "submit(backend, [Layers.on(backend).empty], tags=['orphan'])\n"
+    )
+    standin.fault("stall", method="POST", path="^/jobs$", when="after", seconds=60)
+    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(TESTS)}) as client:
+        while not standin.jobs():
+            assert client.poll() is None
+            time.sleep(0.05)
+        client.kill()
+    (job,) = service.jobs(job_tags=["orphan"], limit=None)
+    assert np.all(expectations(finish(job)[0].data.meas) == 1)
 
 
 @pytest.mark.slow

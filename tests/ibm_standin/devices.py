@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ class Device:
     noise: str
 
     @classmethod
+    @cache
     def named(cls, name: str) -> Device:
-        """The device written as `FakeFez` or `fake_fez`, with its noise behind a colon: `FakeFez:readout`.
+        """The device written as `FakeFez` or `fake_fez`, with its noise behind a colon: `FakeFez:readout`; loaded once.
 
         Raises:
             ValueError: there is no such fake backend, or no such noise.
@@ -58,7 +59,7 @@ class Device:
     @property
     def qubits(self) -> int:
         """How many it has."""
-        return int(self.backend.num_qubits)
+        return int(self.configuration["n_qubits"])
 
     @cached_property
     def configuration(self) -> dict[str, Any]:

@@ -49,11 +49,17 @@ class Program:
         shots: of each circuit.
         circuits: how many there are, with their values bound and their twirling drawn.
         seconds: what the device is held for, by the documented formula.
+
+    Raises:
+        ValueError: it is no such program, or asks for something else than bits.
+        QiskitError: a circuit is not for this device, so that it has no duration.
     """
 
     def __init__(self, params: str, device: Device) -> None:
         self._model = ParamsModel.model_validate_json(params)
         self._device = device
+        if self._model.quantum_program.meas_level != "classified":
+            raise ValueError(f"found {self._model.quantum_program.meas_level!r}, expected bits: meas_type 'classified'")
         program, options = quantum_program_from_2_0(self._model)
         self._items: list[QuantumProgramItem] = list(program.items)
         for item in self._items:

@@ -27,6 +27,14 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10
 
     def _handle(self) -> None:
+        try:
+            self._answer()
+        except ConnectionError:
+            self.close_connection = True  # the client did not wait, or was killed
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
+
+    def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = Request.of(self.command, self.path, dict(self.headers.items()), body)
         routes, faults = self.server.routes, self.server.faults
@@ -41,8 +49,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         entry["status"] = reply.status
         self._send(reply, cut=fault is not None and fault.kind == "cut")
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
 
     def _spoilt(self, fault: Fault | None, when: str) -> Reply | None:
         """The answer in place of the service's, if the fault gives one; a stall is sat out here."""
@@ -61,16 +67,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = reply.body
         if cut:
             body = body[: len(body) // 2]
-        try:
-            self.send_response(reply.status)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-        except ConnectionError:
-            self.close_connection = True  # the client did not wait, or was killed
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: `StandIn.requests` has it."""
