@@ -17,8 +17,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .artifact import Artifact
+    from .backends.adaptive import AdaptiveBackend
     from .backends.aer import AerBackend
-    from .backends.base import Backend
+    from .backends.base import Backend, SamplingBackend
     from .backends.exact import ExactBackend
     from .circuit import Circuit
     from .classifier import Classifier
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .verification import Verification, verify
 
 _HOMES = {  # public name → module that defines it
+    "AdaptiveBackend": "backends.adaptive",
     "AerBackend": "backends.aer",
     "Artifact": "artifact",
     "ArtifactError": "errors",
@@ -59,6 +61,7 @@ _HOMES = {  # public name → module that defines it
     "Predictions": "predictions",
     "QdinferError": "errors",
     "Readout": "readout",
+    "SamplingBackend": "backends.base",
     "TextEncoder": "encoder",
     "TruncationWarning": "errors",
     "Verification": "verification",
@@ -68,6 +71,7 @@ _HOMES = {  # public name → module that defines it
 }
 
 __all__ = [
+    "AdaptiveBackend",
     "AerBackend",
     "Artifact",
     "ArtifactError",
@@ -87,6 +91,7 @@ __all__ = [
     "Predictions",
     "QdinferError",
     "Readout",
+    "SamplingBackend",
     "TextEncoder",
     "TruncationWarning",
     "Verification",

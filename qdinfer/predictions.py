@@ -33,12 +33,16 @@ class Expectations:
         shots: (N,) int64, how often each text's circuit was measured; 0 where the value is exact.
         backend: what computed them, for people.
         covariance: (N, M, M) float64, the covariance of `values` over repetitions of the experiment; None when exact.
+        confidence: (N,) float64, how sure it is that the label of the readout they were measured for stands, valid
+            however often shots were looked at and added; None where the number of shots was fixed beforehand. See
+            `AdaptiveBackend`.
     """
 
     values: FloatArray
     shots: IntArray
     backend: str
     covariance: FloatArray | None = None
+    confidence: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.shots.shape != self.values.shape[:1]:
@@ -48,6 +52,8 @@ class Expectations:
         n, m = self.values.shape
         if self.covariance is not None and self.covariance.shape != (n, m, m):
             raise InputError(f"expectations: found covariance {self.covariance.shape}; expected {(n, m, m)}")
+        if self.confidence is not None and self.confidence.shape != (n,):
+            raise InputError(f"expectations: found confidence {self.confidence.shape}; expected {(n,)}")
 
     @property
     def standard_errors(self) -> FloatArray:
@@ -68,7 +74,8 @@ class Prediction:
         label: the most probable class.
         probabilities: class → probability.
         standard_errors: class → one standard deviation of that probability, from shot noise; zero when exact.
-        confidence: lower bound of the chance that the label stands without shot noise; 1 when exact.
+        confidence: lower bound of the chance that the label stands without shot noise; 1 when exact. With adaptive
+            shots, one that takes the repeated looks into account.
         shots: how often the circuit was measured; 0 when exact.
     """
 
@@ -89,7 +96,9 @@ class Predictions:
         probabilities: (N, C) float64, rows sum to 1.
         standard_errors: (N, C) float64, one standard deviation of each probability, from shot noise; zero when exact.
         confidence: (N,) float64, a lower bound of the chance that the label is the one that infinitely many shots
-            would give; 1 when exact. See `Readout.predict` for the formula.
+            would give; 1 when exact. See `Readout.predict` for the formula. With adaptive shots it is that of
+            `Expectations.confidence`: for every α, a text gets a wrong label with 1 − α or more with a chance of at
+            most α, in spite of the repeated looks and without assuming normal errors.
         expectations: the expectation values behind them, with their own errors.
     """
 

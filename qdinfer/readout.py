@@ -75,7 +75,8 @@ class Readout:
 
         The confidence is 1 − Σₖ Φ(−dₖ/σₖ) over the other classes k, where dₖ is the label's lead over k in logits and
         σₖ² = Λ_ll + Λ_kk − 2·Λ_lk: exact (for normal errors) with two classes, and by the union bound a lower bound
-        with more. It is cut off at 0.
+        with more. It is cut off at 0. Where the expectations bring a confidence of their own, from shots that were
+        added until the label was sure, it is that one: this formula does not hold after repeated looks.
 
         Both rest on errors that are close to normal, as they are from about 100 shots on.
 
@@ -99,6 +100,8 @@ class Readout:
             covariance = scaled @ expectations.covariance @ scaled.T
             errors = _probability_errors(logits, probabilities, covariance)
             confidence = _confidence(logits, covariance, winners)
+        if expectations.confidence is not None:
+            confidence = expectations.confidence
         return Predictions(self._classes, self._classes[winners], probabilities, errors, confidence, expectations)
 
 

@@ -63,6 +63,12 @@ class Measured:
         if self.factors is not None and self.factor_covariance is not None:
             _check_factors(self.factors, self.factor_covariance)
 
+    @property
+    def values(self) -> FloatArray:
+        """(N, M) float64, the estimated expectation values: means of the outcomes, over `factors` where there are."""
+        means: FloatArray = self.sums / self.shots[:, None]
+        return means if self.factors is None else means / self.factors
+
     @classmethod
     def from_bits(cls, bits: BoolArray, masks: BoolArray) -> Measured:
         """Count what was measured.
@@ -101,13 +107,12 @@ class Measured:
             raise InputError(f"calibration: found sums {calibration.sums.shape}; expected {(1, m)}")
         if self.factors is not None or calibration.factors is not None:
             raise InputError("mitigated: found shots that are mitigated already; expected shots as they were measured")
-        values, covariance = _estimate(calibration)
         return Measured(
             self.sums,
             self.products,
             self.shots,
-            np.broadcast_to(values, (n, m)),
-            np.broadcast_to(covariance, (n, m, m)),
+            np.broadcast_to(calibration.values, (n, m)),
+            np.broadcast_to(_posterior(calibration), (n, m, m)),
         )
 
     def __add__(self, other: Measured) -> Measured:
@@ -187,25 +192,23 @@ class Measured:
         Args:
             backend: what measured, for people.
         """
-        values, covariance = _estimate(self)
+        values, covariance = self.values, _posterior(self)
         if self.factors is not None and self.factor_covariance is not None:
-            values = values / self.factors
             covariance += values[:, :, None] * values[:, None, :] * self.factor_covariance
             covariance /= self.factors[:, :, None] * self.factors[:, None, :]
         return Expectations(values, self.shots, backend, covariance)
 
 
-def _estimate(measured: Measured) -> tuple[FloatArray, FloatArray]:
-    """(N, M) sample means and (N, M, M) expected products of their errors, see `Measured.expectations`."""
-    shots = measured.shots[:, None].astype(np.float64)
-    values = measured.sums / shots
+def _posterior(measured: Measured) -> FloatArray:
+    """(N, M, M) expected products of the errors of the sample means, see `Measured.expectations`."""
+    shots = measured.shots[:, None]
     mean = measured.sums / (shots + 2)
-    shrunk = values - mean
-    covariance = (measured.products + 2 * np.eye(measured.sums.shape[1])) / (shots + 2)[:, :, None]
+    shrunk = measured.sums / shots - mean
+    covariance: FloatArray = (measured.products + 2 * np.eye(measured.sums.shape[1])) / (shots + 2)[:, :, None]
     covariance -= mean[:, :, None] * mean[:, None, :]
     covariance /= (shots + 3)[:, :, None]
     covariance += shrunk[:, :, None] * shrunk[:, None, :]
-    return values, covariance
+    return covariance
 
 
 def _same_mitigation(parts: Sequence[Measured]) -> None:

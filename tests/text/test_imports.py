@@ -16,6 +16,7 @@ import qdinfer
 from qdinfer import Artifact, MissingExtraError
 
 PUBLIC = [
+    "AdaptiveBackend",
     "AerBackend",
     "Artifact",
     "ArtifactError",
@@ -35,6 +36,7 @@ PUBLIC = [
     "Predictions",
     "QdinferError",
     "Readout",
+    "SamplingBackend",
     "TextEncoder",
     "TruncationWarning",
     "Verification",
