@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .backends.aer import AerBackend
     from .backends.base import Backend, SamplingBackend
     from .backends.exact import ExactBackend
+    from .backends.primitive import PrimitiveBackend
+    from .backends.runtime import RuntimeBackend, RuntimeSettings
     from .circuit import Circuit
     from .classifier import Classifier
     from .compiler import compile_artifact, compile_circuit
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         CircuitError,
         CompileError,
         InputError,
+        JournalError,
         MissingExtraError,
         QdinferError,
         TruncationWarning,
@@ -55,12 +58,16 @@ _HOMES = {  # public name → module that defines it
     "Expectations": "predictions",
     "Golden": "manifest",
     "InputError": "errors",
+    "JournalError": "errors",
     "Manifest": "manifest",
     "MissingExtraError": "errors",
     "Prediction": "predictions",
     "Predictions": "predictions",
+    "PrimitiveBackend": "backends.primitive",
     "QdinferError": "errors",
     "Readout": "readout",
+    "RuntimeBackend": "backends.runtime",
+    "RuntimeSettings": "backends.runtime",
     "SamplingBackend": "backends.base",
     "TextEncoder": "encoder",
     "TruncationWarning": "errors",
@@ -85,12 +92,16 @@ __all__ = [
     "Expectations",
     "Golden",
     "InputError",
+    "JournalError",
     "Manifest",
     "MissingExtraError",
     "Prediction",
     "Predictions",
+    "PrimitiveBackend",
     "QdinferError",
     "Readout",
+    "RuntimeBackend",
+    "RuntimeSettings",
     "SamplingBackend",
     "TextEncoder",
     "TruncationWarning",

@@ -8,6 +8,7 @@ The tree::
     ├── CircuitError       (ValueError)   a circuit that cannot be read, bound or lowered
     │   └── CompileError                  … that is fine, but has no compiled form
     ├── BackendError       (RuntimeError) a backend is unknown, unusable here, or failed while it ran
+    ├── JournalError       (ValueError)   a run's journal is damaged, in use, or of another run
     ├── TeacherError       (RuntimeError) a teacher could not be loaded or reached, or gave no probabilities
     └── MissingExtraError  (ImportError)  an optional dependency is not installed
 
@@ -30,6 +31,7 @@ __all__ = [
     "CircuitError",
     "CompileError",
     "InputError",
+    "JournalError",
     "MissingExtraError",
     "QdinferError",
     "TeacherError",
@@ -79,6 +81,10 @@ class CompileError(CircuitError):
 
 class BackendError(QdinferError, RuntimeError):
     """A backend that is unknown, cannot run this circuit, or failed while running it."""
+
+
+class JournalError(QdinferError, ValueError):
+    """The journal of a durable run that is damaged, in use by another process, or of another run."""
 
 
 class TeacherError(QdinferError, RuntimeError):

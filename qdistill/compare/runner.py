@@ -13,9 +13,9 @@ from pathlib import Path
 
 from qdinfer.errors import InputError, QdinferError
 from qdinfer.evaluation import check_labels
+from qdinfer.lock import hold
 from qdinfer.predictions import FloatArray
 
-from ..lock import hold
 from ..model_files import files_digest, transformer_files
 from ..recipe import Labelled, check_names
 from ..teachers import TeacherLabels

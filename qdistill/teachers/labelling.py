@@ -13,9 +13,9 @@ from typing import IO
 from tqdm import tqdm
 
 from qdinfer.errors import InputError
+from qdinfer.lock import hold
 from qdinfer.texts import checked_texts
 
-from ..lock import hold
 from ..memory import peak_memory
 from .base import Teacher, checked_probabilities
 from .batching import checked_batch_size

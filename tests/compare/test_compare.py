@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from qdistill.lock import hold
 
 from qdinfer import Artifact
 from qdinfer.errors import InputError, QdinferError
@@ -20,7 +21,6 @@ from qdistill.compare.measurement import Measurement, digest, measure, read_resu
 from qdistill.compare.plot import figure, png
 from qdistill.compare.report import Comparison
 from qdistill.config import make_config
-from qdistill.lock import hold
 from qdistill.names import TITLES
 from qdistill.teachers import label_texts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qdinfer.errors import InputError
+from .errors import InputError
 
 __all__ = ["hold"]
 
@@ -15,7 +15,7 @@ def hold(descriptor: int, path: Path) -> None:
     Raises:
         InputError: another process holds it.
     """
-    import fcntl  # not on Windows, where the rest of the companion works
+    import fcntl  # not on Windows, where all else works
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,184 @@
+"""A circuit in a device's own gates, on its own qubits and measured: the ISA circuit of the primitives.
+
+The only module that transpiles for a device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..circuit import Circuit, affine
+from ..errors import BackendError, InputError, JournalError
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+    from qiskit.providers import BackendV2
+    from qiskit.transpiler import Target
+
+__all__ = [
+    "MEASURED",
+    "calibration_circuit",
+    "check_isa",
+    "execution_seconds",
+    "isa_from_json",
+    "isa_to_json",
+    "to_isa",
+]
+
+MEASURED = "meas"
+"""The classical register: bit q is qubit q of the circuit, wherever the transpiler put it."""
+
+
+def to_isa(
+    circuit: Circuit, backend: BackendV2, *, seed: int = 0, initial_layout: Sequence[int] | None = None
+) -> QuantumCircuit:
+    """Transpile for a device, at optimization level 3, with measurement of all qubits.
+
+    Args:
+        circuit: the trained circuit; its inputs stay unbound.
+        backend: the device.
+        seed: of the transpiler: the same seed and calibration give the same circuit.
+        initial_layout: the device's qubit for each of the circuit's; None: the transpiler chooses.
+
+    Raises:
+        BackendError: the device is too small, or cannot run the circuit.
+        InputError: a layout that the device does not have.
+    """
+    from qiskit.exceptions import QiskitError
+    from qiskit.transpiler import generate_preset_pass_manager
+
+    measured = circuit.to_qiskit()
+    measured.measure_all()
+    size = backend.num_qubits
+    if size is not None and size < circuit.num_qubits:
+        raise BackendError(f"{backend.name}: found {size} qubits; expected {circuit.num_qubits}, as the circuit has")
+    if initial_layout is not None:
+        _check_layout(initial_layout, circuit.num_qubits, size)
+    try:
+        manager = generate_preset_pass_manager(
+            backend=backend,
+            optimization_level=3,
+            seed_transpiler=seed,
+            initial_layout=None if initial_layout is None else list(initial_layout),
+        )
+        isa = manager.run(measured)
+    except QiskitError as error:
+        raise BackendError(f"{backend.name}: the circuit cannot be transpiled for it ({error.message})") from error
+    check_isa(isa, backend.target, backend.name)
+    return isa
+
+
+def _check_layout(layout: Sequence[int], num_qubits: int, size: int | None) -> None:
+    fits = len(layout) == num_qubits == len(set(layout))
+    if not fits or min(layout) < 0 or (size is not None and max(layout) >= size):
+        raise InputError(
+            f"initial layout: found {list(layout)}; expected {num_qubits} different qubits of the device's "
+            f"{'own' if size is None else size}"
+        )
+
+
+def check_isa(isa: QuantumCircuit, target: Target, name: str) -> None:
+    """See that a device has every instruction of a circuit, on those very qubits.
+
+    The client-side primitives do not look, and a device's calibration can change between two jobs.
+
+    Raises:
+        BackendError: it has not.
+    """
+    for instruction in isa.data:
+        operation = instruction.operation
+        qubits = tuple(isa.find_bit(qubit).index for qubit in instruction.qubits)
+        if operation.name != "barrier" and not target.instruction_supported(operation.name, qubits):
+            raise BackendError(
+                f"{name}: found {operation.name} on qubits {qubits}, which it does not have; "
+                f"expected an ISA circuit, in {sorted(target.operation_names)} where it has them"
+            )
+
+
+def calibration_circuit(isa: QuantumCircuit) -> QuantumCircuit:
+    """The measurements of a circuit alone: what they read from qubits in state 0 tells their error."""
+    empty: QuantumCircuit = isa.copy_empty_like()
+    empty.global_phase = 0
+    for instruction in isa.data:
+        if instruction.operation.name == "measure":
+            empty.append(instruction)
+    return empty
+
+
+def execution_seconds(isa: QuantumCircuit, backend: BackendV2) -> float:
+    """How long one shot of one row takes: repetition delay, initialization and circuit.
+
+    From the device itself, after the estimate that IBM documents for the Sampler: (repetition delay + length of the
+    circuit + initialization) for each execution
+    (https://quantum.cloud.ibm.com/docs/guides/estimate-job-run-time).
+
+    Raises:
+        BackendError: the device does not tell its repetition delay, or an instruction's duration.
+    """
+    from qiskit.exceptions import QiskitError
+
+    configuration = backend.configuration() if hasattr(backend, "configuration") else None
+    delay = getattr(configuration, "default_rep_delay", None)
+    if delay is None:
+        raise BackendError(
+            f"{backend.name}: found no default_rep_delay in its configuration; expected one, without which the time "
+            "of a job cannot be told before it has run"
+        )
+    try:
+        length = isa.estimate_duration(backend.target)
+    except QiskitError as error:
+        raise BackendError(f"{backend.name}: the length of the circuit cannot be told ({error.message})") from error
+    target = backend.target
+    resets = target["reset"] if "reset" in target.operation_names else {}
+    used = {isa.find_bit(qubit).index for instruction in isa.data for qubit in instruction.qubits}
+    known = [properties.duration for (qubit,), properties in (resets or {}).items() if qubit in used and properties]
+    return float(delay) + max((seconds for seconds in known if seconds is not None), default=0.0) + float(length)
+
+
+def isa_to_json(isa: QuantumCircuit) -> str:
+    """A circuit as text: gates, qubits, angles as sums of multiples of inputs, and where each measurement goes."""
+    rows: list[list[Any]] = []
+    for instruction in isa.data:
+        operation = instruction.operation
+        qubits = [isa.find_bit(qubit).index for qubit in instruction.qubits]
+        bits = [isa.find_bit(bit).index for bit in instruction.clbits]
+        angles = []
+        for angle in operation.params:
+            factors, offset = affine(angle)
+            angles.append([offset, {parameter.name: factor for parameter, factor in factors.items()}])
+        rows.append([operation.name, qubits, angles, bits])
+    return json.dumps({"qubits": isa.num_qubits, "bits": isa.num_clbits, "instructions": rows})
+
+
+def isa_from_json(text: str) -> QuantumCircuit:
+    """The circuit that `isa_to_json` wrote.
+
+    Raises:
+        JournalError: it is no such text.
+    """
+    from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+    from qiskit.circuit import Parameter
+    from qiskit.circuit.library import Barrier, get_standard_gate_name_mapping
+    from qiskit.exceptions import QiskitError
+
+    gates = get_standard_gate_name_mapping()
+    parameters: dict[str, Parameter] = {}
+    try:
+        read = json.loads(text)
+        isa = QuantumCircuit(QuantumRegister(read["qubits"], "q"), ClassicalRegister(read["bits"], MEASURED))
+        for name, qubits, angles, bits in read["instructions"]:
+            values = []
+            for offset, factors in angles:
+                value: Any = offset
+                for parameter, factor in factors.items():
+                    value += parameters.setdefault(parameter, Parameter(parameter)) * factor
+                values.append(value)
+            gate = Barrier(len(qubits)) if name == "barrier" else gates[name].base_class(*values)
+            isa.append(gate, qubits, bits)
+    except (ValueError, LookupError, TypeError, AttributeError, QiskitError) as error:
+        raise JournalError(
+            f"circuit: found no circuit of a device ({error!r}); expected one as it was written"
+        ) from error
+    return isa

@@ -1,0 +1,190 @@
+"""Commands that label texts: predict, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..predictions import Expectations
+from ..tabular import STDIO, Table, Writer, open_output, read_table, table_format
+from .durable import journal_options, measured
+from .framework import add_command, progress
+from .options import DEFAULT_SHOTS, backend_options, given_backend, input_options
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+    from ..predictions import Predictions
+
+__all__ = ["add_commands"]
+
+_PREDICT = """\
+Label texts. The output is a table: the columns of the input, then `prediction`; with --shots also `confidence`,
+the chance that the label stands, given shot noise; with --proba `p(CLASS)`, and with both `se(CLASS)`, the
+standard error of each probability.
+
+  qdinfer predict STUDENT "The striker scored twice in the cup final."
+  qdinfer predict STUDENT --input texts.csv --output labelled.csv --proba
+  cat texts.jsonl | qdinfer predict STUDENT --input - --format jsonl
+  qdinfer predict STUDENT --input texts.csv --backend aer --shots 1000 --seed 7
+"""
+_EVALUATE = """\
+Measure a student on labelled texts: accuracy with its 95 % interval, macro F1 and the confusion matrix.
+
+  qdinfer evaluate STUDENT --input test.csv
+  qdinfer evaluate STUDENT --input test.csv --backend aer --shots 1000 --json
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands."""
+    predict = add_command(commands, "predict", _predict, "label texts", _PREDICT)
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts to label")
+    input_options(predict, required=False)
+    predict.add_argument(
+        "--output", metavar="FILE", default=STDIO, help="write there, whole or not at all (default: -)"
+    )
+    predict.add_argument("--proba", action="store_true", help="add the probability of each class")
+    backend_options(predict)
+    journal_options(predict)
+
+    evaluate = add_command(commands, "evaluate", _evaluate, "measure accuracy on labelled texts", _EVALUATE)
+    input_options(evaluate, required=True)
+    evaluate.add_argument(
+        "--label-column", metavar="NAME", default="label", help="column of true labels (default: label)"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    backend_options(evaluate)
+    journal_options(evaluate)
+
+
+def _classifier(arguments: argparse.Namespace) -> Classifier:
+    from ..artifact import Artifact
+    from ..classifier import Classifier
+    from ..readout import Readout
+
+    remote = arguments.backend.startswith("ibm:")
+    if not remote and (arguments.journal or arguments.detach or arguments.max_qpu_seconds is not None):
+        raise InputError(
+            f"--journal, --detach and --max-qpu-seconds: found with --backend {arguments.backend}; expected them with "
+            "ibm:DEVICE, where jobs outlive the command"
+        )
+    artifact = Artifact.open(arguments.student)
+    backend = given_backend(arguments, Readout.from_artifact(artifact))
+    return Classifier(artifact, backend=backend, threads=arguments.threads)
+
+
+def _parts(arguments: argparse.Namespace, classifier: Classifier, texts: Iterator[str]) -> Iterator[Predictions] | None:
+    """The predictions, part by part; None if they are yet to come, from a run that was detached."""
+    if not arguments.backend.startswith("ibm:"):
+        return classifier.stream(texts)
+    whole = measured(arguments, classifier, list(texts))
+    return None if whole is None else iter([whole])
+
+
+def _sampled(arguments: argparse.Namespace) -> bool:
+    return arguments.backend != "exact" and not (arguments.backend == "aer" and arguments.shots is None)
+
+
+def _tell_shots(arguments: argparse.Namespace, spent: list[int]) -> None:
+    if arguments.shots == "auto" and spent:
+        fixed = len(spent) * (arguments.max_shots or DEFAULT_SHOTS)
+        print(f"qdinfer: {sum(spent)} shots, {sum(spent) / fixed:.1%} of {fixed} fixed ones", file=sys.stderr)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    if bool(arguments.texts) == (arguments.input is not None):
+        found = "both TEXT and --input" if arguments.texts else "neither TEXT nor --input"
+        raise InputError(f"found {found}; expected one of them")
+    rows: Iterator[dict[str, Any]]
+    if arguments.input is None:
+        column, kind = "text", "csv"
+        rows = iter([{"text": text} for text in arguments.texts])
+    else:
+        column, kind = arguments.text_column, table_format(arguments.input, arguments.format)
+        rows = read_table(arguments.input, columns=[column], format=kind)
+    kind = table_format(arguments.output, arguments.format or (kind if arguments.output == STDIO else None))
+    classifier = _classifier(arguments)
+    pending: deque[dict[str, Any]] = deque()
+
+    def texts() -> Iterator[str]:
+        for row in rows:
+            pending.append(row)
+            yield row[column]
+
+    parts = _parts(arguments, classifier, texts())
+    if parts is None:
+        return 0
+    spent: list[int] = []
+    shared = arguments.output == STDIO and sys.stdout.isatty()  # table and bar would run into each other
+    with open_output(arguments.output) as target, progress(hidden=shared) as tell:
+        writer = Writer(target, kind)
+        for part in parts:
+            columns = _columns(part, arguments)
+            for values in zip(*columns.values(), strict=True):
+                writer.row(_joined(pending.popleft(), dict(zip(columns, values, strict=True))))
+            spent += part.shots.tolist()
+            tell(len(part))
+        if writer.columns is None and isinstance(rows, Table):  # a table without rows still has columns
+            columns = _columns(classifier.readout.predict(_nothing(classifier)), arguments)
+            writer.header(list(_joined(dict.fromkeys(rows.columns or [column]), columns)))
+    _tell_shots(arguments, spent)
+    return 0
+
+
+def _nothing(classifier: Classifier) -> Expectations:
+    """Of no texts."""
+    return Expectations(np.empty((0, len(classifier.circuit.observables))), np.empty(0, np.int64), "")
+
+
+def _columns(part: Predictions, arguments: argparse.Namespace) -> dict[str, list[Any]]:
+    sampled, proba = _sampled(arguments), arguments.proba
+    wanted = ["prediction"] + ["confidence"] * sampled + ["shots"] * (arguments.shots == "auto")
+    wanted += ["p("] * proba + ["se("] * (proba and sampled)
+    return {name: values for name, values in part.to_columns().items() if name.startswith(tuple(wanted))}
+
+
+def _joined(row: dict[str, Any], prediction: dict[str, Any]) -> dict[str, Any]:
+    clash = sorted(row.keys() & prediction.keys())
+    if clash:
+        raise InputError(f"found a column {clash[0]!r} in the input, which the output adds; expected another name")
+    return row | prediction
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from ..evaluation import check_labels, evaluate_labels
+
+    classifier = _classifier(arguments)
+    columns = [arguments.text_column, arguments.label_column]
+    rows = list(read_table(arguments.input, columns=columns, format=arguments.format))
+    true = [row[arguments.label_column] for row in rows]
+    if not rows:
+        raise InputError(f"{arguments.input}: found no rows; expected labelled texts")
+    check_labels(classifier.readout.labels, true, f"{arguments.input} row")
+    parts = _parts(arguments, classifier, iter([row[arguments.text_column] for row in rows]))
+    if parts is None:
+        return 0
+    predicted: list[str] = []
+    spent: list[int] = []
+    name = ""
+    with progress(len(rows)) as tell:
+        for part in parts:
+            predicted += part.labels.tolist()
+            spent += part.shots.tolist()
+            name = part.backend
+            tell(len(part))
+    evaluation = evaluate_labels(classifier.readout.labels, true, predicted)
+    _tell_shots(arguments, spent)
+    if arguments.json:
+        about = {"student": classifier.artifact.manifest.name, "backend": name, "shots": arguments.shots}
+        print(json.dumps(about | evaluation.to_dict(), ensure_ascii=False))
+    else:
+        told = f"{sum(spent) / len(spent):.0f} shots a text" if any(spent) else "exact values"
+        print(f"{classifier.artifact.manifest.name} on {name}, {told}\n{evaluation.to_text()}")
+    return 0

@@ -1,0 +1,511 @@
+"""A durable run: submitted, watched and collected through its journal, by as many processes as it takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ..backends.ibm_jobs import JobState, SessionClosedError, TooManyJobsError
+from ..backends.isa import isa_from_json, isa_to_json
+from ..backends.runtime import Prepared, RuntimeBackend, RuntimeSettings
+from ..backends.sampling import Measured
+from ..backends.sequential import label_confidence, open_rows
+from ..errors import BackendError, InputError, JournalError
+from ..predictions import IntArray, Predictions
+from ..texts import checked_texts, warn_truncated
+from .journal import Journal
+from .plan import AutoShots, Chunk, Identity, identify, plan_round, run_tag, split, text_hashes
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+
+__all__ = ["Progress", "Run", "cancel", "progress_of"]
+
+_FAILURES = 2  # of one chunk's jobs that are made good by another job, before the run stops
+_OPEN = ("planned", "asked", "submitted")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a run stands.
+
+    Attributes:
+        texts: of the run.
+        round: 0; with `AutoShots`, the number of the last round.
+        waiting: chunks of texts without a job.
+        queued: jobs in the service's queue.
+        running: jobs on the quantum computer.
+        done: chunks whose results are in the journal.
+        seconds_used: of the quantum computer, as charged; what is not charged yet counts as estimated.
+        seconds_estimated: of all jobs that are planned, estimated before they ran.
+    """
+
+    texts: int
+    round: int
+    waiting: int
+    queued: int
+    running: int
+    done: int
+    seconds_used: float
+    seconds_estimated: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to submit or to wait for in this round."""
+        return not (self.waiting or self.queued or self.running)
+
+
+class Run:
+    """Texts, measured on an IBM device once and only once, whatever happens to this process.
+
+    Opened again with the same journal, it goes on where it was. Everything that costs money is written down before it
+    is asked for; jobs carry a tag that is the hash of what they measure, so that even with the journal lost, the same
+    run finds them at the service instead of paying again.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        classifier: Classifier,
+        backend: RuntimeBackend,
+        identity: Identity,
+        shots: int | AutoShots,
+        budget: float | None,
+    ) -> None:
+        """See `open`."""
+        self.journal = journal
+        self.backend = backend
+        self._classifier = classifier
+        self._identity = identity
+        self._shots = shots
+        self._budget = budget
+        self._prepared: Prepared | None = None
+        self._failures: Counter[str] = Counter()
+        self._refusals = 0
+        self._not_before = 0.0
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        classifier: Classifier,
+        texts: str | Iterable[str],
+        backend: RuntimeBackend,
+        *,
+        shots: int | AutoShots = 4096,
+        name: str = "",
+        max_qpu_seconds: float | None = None,
+    ) -> Run:
+        """Begin a run, or go on with it if its journal is there.
+
+        Args:
+            path: the journal, one file.
+            classifier: the student.
+            texts: one text or many. Only hashes and angles of them are written down.
+            backend: the device, and how the circuit is run there.
+            shots: of each text, or a budget.
+            name: tells measurements of the same texts apart. With the same name, jobs that an earlier run left at the
+                service are used again.
+            max_qpu_seconds: refuse to submit what would bring the quantum computer's time above that.
+
+        Raises:
+            JournalError: the journal is damaged, or of another run; the message has the difference.
+            InputError: something among the texts is not a text, another process holds the journal, or the estimate
+                exceeds `max_qpu_seconds`.
+            BackendError: the device cannot run this student, or cannot be reached.
+        """
+        checked = checked_texts(texts)
+        identity = identify(classifier.artifact, backend, shots, checked, name)
+        hashes = text_hashes(checked)
+        journal = Journal(path)
+        try:
+            run = cls(journal, classifier, backend, identity, shots, max_qpu_seconds)
+            if journal.empty:
+                run._begin(checked, hashes)
+            else:
+                _check_same(journal, identity, hashes)
+                backend.pin(journal.text("device"))
+        except BaseException:
+            journal.close()
+            raise
+        return run
+
+    def _begin(self, texts: list[str], hashes: list[bytes]) -> None:
+        classifier = self._classifier
+        angles, cut = classifier.encoder.encode_counted(texts)
+        warn_truncated(cut, len(texts), classifier.artifact.manifest.encoder.max_tokens, stacklevel=4)
+        self._prepared = prepared = self.backend.prepare(classifier.circuit)
+        shots = self._shots.next_shots(0) if isinstance(self._shots, AutoShots) else self._shots
+        chunks = plan_round(
+            self._identity, prepared, self.backend, angles, np.arange(len(texts), dtype=np.int64), 0, shots
+        )
+        self._check_budget(chunks, used=0.0)
+        tag = run_tag(self._identity, hashes)
+        self.journal.begin(self._identity, prepared.device, isa_to_json(prepared.isa), tag, hashes, angles, chunks)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the journal. Jobs at the service go on."""
+        self.journal.close()
+
+    def wait(self) -> Predictions:
+        """Submit and wait for whatever is left, and give the predictions. Raises as `steps` does."""
+        for _ in self.steps():
+            pass
+        return self.predictions()
+
+    def steps(self, *, detach: bool = False) -> Iterator[Progress]:
+        """Do what is left, bit by bit, and tell after each bit how the run stands.
+
+        Args:
+            detach: submit all jobs of this round, and return without waiting for them.
+
+        Raises:
+            BackendError: the service refuses, or could not be reached for long; a job was cancelled, or failed three
+                times. Nothing is lost: the same call goes on.
+            InputError: the next round would exceed the budget.
+            JournalError: the journal cannot be written.
+        """
+        idle = 0
+        if self.journal.chunks(*_OPEN):
+            self._find_earlier()
+        while True:
+            changed = self._collect()
+            if not self.journal.chunks(*_OPEN):
+                if not self._plan_next_round():
+                    break
+                changed = True
+            changed |= self._submit(everything=detach)
+            yield self.progress()
+            if detach and not self.journal.chunks("planned", "asked"):
+                self._close_session()
+                return
+            idle = 0 if changed else idle + 1
+            if not changed:
+                time.sleep(self.backend.patience.poll * min(10, idle))
+        self._finish()
+        yield self.progress()
+
+    def progress(self) -> Progress:
+        """How the run stands, from the journal alone."""
+        return progress_of(self.journal)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all texts are measured, in as many rounds as they need."""
+        return not self.journal.chunks(*_OPEN) and not len(self._open_texts()[0])
+
+    def predictions(self) -> Predictions:
+        """The predictions of all texts, in their order.
+
+        Raises:
+            JournalError: the run is not complete.
+        """
+        if not self.complete:
+            raise JournalError(f"{self.journal.path}: found a run that is not complete; expected all texts measured")
+        measured = self._measured()
+        readout = self._classifier.readout
+        expectations = measured.expectations(f"ibm:{self.journal.text('device')}")
+        if isinstance(self._shots, AutoShots):
+            expectations = replace(expectations, confidence=label_confidence(readout, measured))
+        return readout.predict(expectations)
+
+    @cached_property
+    def _ready(self) -> Prepared:
+        """The circuit on the device: the one that the run began with, if the device can still run it."""
+        if self._prepared is None:
+            isa = isa_from_json(self.journal.text("circuit"))
+            self._prepared = self.backend.prepare(self._classifier.circuit, isa)
+        return self._prepared
+
+    def _find_earlier(self) -> None:
+        """Find jobs that the journal does not know: of a process that died, or of a run whose journal is lost."""
+        service, journal = self.backend.service, self.journal
+        asked = journal.asked()
+        for when in sorted(asked.values()):
+            service.remember_creation(when)
+        open_chunks = journal.chunks("asked")
+        if open_chunks:
+            still = max(asked[chunk.id] for chunk in open_chunks) + self.backend.patience.grace - time.time()
+            if still > 0:
+                self.backend.note(f"waiting {still:.0f} s for a job that an earlier process may have asked for")
+                time.sleep(still)
+        found: dict[str, list[JobState]] = {}
+        for state in service.find(journal.text("tag")):
+            found.setdefault(_chunk_of(state), []).append(state)
+        for chunk in journal.chunks("planned", "asked"):
+            for state in found.get(chunk.id, []):
+                journal.note_job(chunk.id, state.id, state.status, reason=state.reason)
+            self._adopt(chunk.id)
+
+    def _adopt(self, chunk: str) -> None:
+        submission = self.backend.service.settle(chunk)
+        if submission is None:
+            self.journal.plan_again(chunk)
+            return
+        self.journal.submitted(chunk, submission.job)
+        for double in submission.doubles:
+            self.journal.note_job(chunk, double.id, double.status, double=True)
+
+    def _collect(self) -> bool:
+        """Look at all jobs, and take in what has ended."""
+        changed, problem = False, ""
+        known = {job.id: job.status for job in self.journal.jobs()}
+        chunks = {chunk.id: chunk for chunk in self.journal.chunks("submitted")}
+        for chunk, job in self.journal.chunk_jobs().items():
+            state = self.backend.service.look(job)
+            if not state.final and state.status == known[job]:
+                continue
+            changed = True
+            if state.status == "DONE":
+                bits = self.backend.service.fetch(job)
+                self.journal.finish(chunk, job, self.backend.measured(self._classifier.circuit, bits))
+            else:
+                self.journal.note_job(chunk, job, state.status, reason=state.reason)
+            if state.final:
+                self._note_usage(job)
+            if state.status in ("ERROR", "CANCELLED"):
+                problem = self._ended_badly(chunks[chunk], state) or problem
+        if problem:
+            raise BackendError(problem)
+        return changed
+
+    def _ended_badly(self, chunk: Chunk, state: JobState) -> str:
+        """Plan the chunk again; what to tell the user, if that is for the user to decide."""
+        where = f"{self.backend.name}: job {state.id}"
+        if state.too_long and len(chunk.rows) > 1:
+            halves = split(self._identity, self._ready, self.journal.angles, chunk)
+            self.journal.replace_chunk(chunk, halves)
+            self.backend.note(f"{where} ran longer than it may; its {len(chunk.rows)} texts go on in two jobs")
+            return ""
+        self.journal.plan_again(chunk.id)
+        self._failures[chunk.id] += 1
+        again = "run the same command again to submit its texts once more"
+        if state.status == "CANCELLED":
+            return f"{where} was cancelled at the service; {again}"
+        if self._failures[chunk.id] > _FAILURES:
+            return f"{where} failed, as did {_FAILURES} before it: {state.reason}; {again}"
+        self.backend.note(f"{where} failed ({state.reason}); its texts are submitted once more")
+        return ""
+
+    def _submit(self, *, everything: bool) -> bool:
+        """Submit as many jobs as may be; whether there was one."""
+        patience, service, journal = self.backend.patience, self.backend.service, self.journal
+        submitted = False
+        for chunk in journal.chunks("planned", "asked"):
+            pending = len(journal.chunk_jobs())
+            if not everything and pending >= patience.pending:
+                break
+            if time.time() < self._not_before or service.submission_wait() > 0:
+                break
+            circuit = self._classifier.circuit
+            rows = self.backend.pubs(self._ready, circuit, journal.angles[chunk.rows], chunk.shots)
+            options = self.backend.settings.sampler_options(chunk.shots, tags=[journal.text("tag"), chunk.id])
+            session = self._session()
+            journal.ask(chunk.id)
+            try:
+                submission = service.submit(rows, chunk.shots, options, chunk.id, session)
+            except SessionClosedError:
+                journal.plan_again(chunk.id)
+                journal.set_session("")
+                return True
+            except TooManyJobsError as refused:
+                journal.plan_again(chunk.id)
+                self._refuse(refused, pending)
+                break
+            self._refusals = 0
+            journal.submitted(chunk.id, submission.job)
+            for double in submission.doubles:
+                journal.note_job(chunk.id, double.id, double.status, double=True)
+            submitted = True
+        return submitted
+
+    def _refuse(self, refused: TooManyJobsError, pending: int) -> None:
+        """Wait before the next submission; without end only while jobs of this run are pending."""
+        patience = self.backend.patience
+        self._refusals += not pending
+        if self._refusals >= patience.attempts:
+            raise refused
+        wait = patience.delay(self._refusals + 1) if refused.wait is None else refused.wait
+        self.backend.note(f"{refused}; trying again in {wait:.0f} s")
+        self._not_before = time.time() + wait
+
+    def _session(self) -> str | None:
+        if self.backend.settings.mode == "job":
+            return None
+        known = self.journal.text("session")
+        if not known or not self.backend.service.accepts(known):
+            known = self.backend.service.open_session() or ""
+            self.journal.set_session(known)
+        return known
+
+    def _close_session(self) -> None:
+        session = self.journal.text("session")
+        if session:
+            self.backend.service.close_session(session)
+            self.journal.set_session("")
+
+    def _open_texts(self) -> tuple[IntArray, int]:
+        """With a budget of shots, the texts that another round is for, and the shots that they have had."""
+        none = np.empty(0, np.int64)
+        if not isinstance(self._shots, AutoShots) or not self.journal.chunks():
+            return none, 0
+        measured = self._measured()
+        is_open = open_rows(self._classifier.readout, measured, self._shots.confidence)
+        is_open &= measured.shots < self._shots.max_shots
+        return np.flatnonzero(is_open), int(measured.shots[is_open].max(initial=0))
+
+    def _plan_next_round(self) -> bool:
+        """Plan another round, if there is one."""
+        rows, taken = self._open_texts()
+        if not len(rows) or not isinstance(self._shots, AutoShots):
+            return False
+        shots = self._shots.next_shots(taken)
+        number = self.journal.chunks()[-1].round + 1
+        chunks = plan_round(self._identity, self._ready, self.backend, self.journal.angles, rows, number, shots)
+        self._check_budget(chunks, used=self.progress().seconds_used)
+        self.journal.add_chunks(chunks)
+        return True
+
+    def _check_budget(self, chunks: list[Chunk], *, used: float) -> None:
+        total = used + sum(chunk.seconds for chunk in chunks)
+        if self._budget is not None and total > self._budget:
+            raise InputError(
+                f"max_qpu_seconds: found an estimate of {total:.0f} s of the quantum computer in {len(chunks)} jobs"
+                f"{f', {used:.0f} s of it used already' if used else ''}; expected at most {self._budget:g}: nothing "
+                "was submitted; take fewer texts or shots, or allow more"
+            )
+
+    def _measured(self) -> Measured:
+        """All that was measured, one row a text."""
+        chunks = self.journal.chunks("done")
+        total: Measured | None = None
+        for number in sorted({chunk.round for chunk in chunks}):
+            of_round = [chunk for chunk in chunks if chunk.round == number]
+            rows = np.concatenate([chunk.rows for chunk in of_round])
+            measured = Measured.concatenate([self.journal.result(chunk.id) for chunk in of_round])
+            if total is None:
+                total = measured.take(np.argsort(rows))
+                continue
+            others = np.setdiff1d(np.arange(len(total.shots)), rows)
+            joined = Measured.concatenate([total.take(others), total.take(rows) + measured])
+            total = joined.take(np.argsort(np.concatenate([others, rows])))
+        if total is None:  # a run without texts
+            m = len(self._classifier.circuit.observables)
+            return Measured(np.empty((0, m), np.int64), np.empty((0, m, m), np.int64), np.empty(0, np.int64))
+        return total
+
+    def _finish(self) -> None:
+        """Cancel doubles that came to light late, close the batch, ask once more for what was charged."""
+        journal, service = self.journal, self.backend.service
+        known = {job.id for job in journal.jobs()}
+        if any(job.usage is None for job in journal.jobs()):
+            for state in service.find(journal.text("tag")):
+                if state.id not in known:
+                    state = state if state.final else service.cancel(state.id)
+                    journal.note_job(_chunk_of(state), state.id, state.status, double=True)
+            self._close_session()
+        for job in journal.jobs():
+            if job.usage is None:
+                self._note_usage(job.id)
+
+    def _note_usage(self, job: str) -> None:
+        seconds = self.backend.service.usage(job)
+        if seconds is not None:
+            self.journal.note_usage(job, seconds)
+
+
+def _chunk_of(state: JobState) -> str:
+    return next((tag for tag in state.tags if not tag.startswith("qdinfer-run-")), "")
+
+
+def progress_of(journal: Journal) -> Progress:
+    """How the run of a journal stands."""
+    jobs = {job.id: job for job in journal.jobs()}
+    of_chunk = {chunk: jobs[job].status for chunk, job in journal.chunk_jobs().items()}
+    everything = [chunk for chunk in journal.chunks() if chunk.id not in {c.id for c in journal.chunks("split")}]
+    estimates = {chunk.id: chunk.seconds for chunk in journal.chunks()}
+    used = 0.0
+    for job in jobs.values():
+        if job.usage is not None:
+            used += job.usage
+        elif job.status == "DONE":
+            used += estimates[job.chunk]
+    running = sum(status == "RUNNING" for status in of_chunk.values())
+    return Progress(
+        texts=len(journal.hashes),
+        round=max((chunk.round for chunk in everything), default=0),
+        waiting=len(journal.chunks("planned", "asked")),
+        queued=len(of_chunk) - running,
+        running=running,
+        done=len(journal.chunks("done")),
+        seconds_used=used,
+        seconds_estimated=sum(chunk.seconds for chunk in everything),
+    )
+
+
+def _check_same(journal: Journal, identity: Identity, hashes: list[bytes]) -> None:
+    known = journal.identity
+    differences = [
+        f"{key} {known.get(key)!r}, expected {identity.get(key)!r}"
+        for key in {**known, **identity}
+        if known.get(key) != identity.get(key)
+    ]
+    changed = [row for row, (one, other) in enumerate(zip(journal.hashes, hashes, strict=False)) if one != other]
+    if changed and len(journal.hashes) == len(hashes):
+        differences.append(f"other texts in {len(changed)} places, the first at position {changed[0]}")
+    if differences:
+        raise JournalError(
+            f"{journal.path}: found the journal of another run, with {'; '.join(differences)}. Give the same student, "
+            "texts and settings to go on with it, or another path to begin anew"
+        )
+
+
+def cancel(path: str | os.PathLike[str], backend: RuntimeBackend | None = None) -> tuple[int, int]:
+    """Cancel all jobs of a run that have not ended.
+
+    Args:
+        path: the run's journal.
+        backend: the device, with how long to wait for the service; None for the journal's.
+
+    Returns:
+        How many were cancelled, and how many had ended before.
+
+    Raises:
+        JournalError: the journal is damaged.
+        InputError: another process holds the journal.
+        BackendError: the service cannot be reached.
+    """
+    with Journal(path) as journal:
+        if journal.empty:
+            raise JournalError(f"{path}: found a journal in which no run was begun; expected one")
+        mode = RuntimeSettings(mode=cast(Any, journal.identity["mode"]))
+        service = (backend or RuntimeBackend(journal.text("device"), settings=mode)).service
+        cancelled = ended = 0
+        for state in service.find(journal.text("tag")):
+            chunk = _chunk_of(state)
+            if state.final:
+                ended += 1
+                continue
+            after = service.cancel(state.id)
+            journal.note_job(chunk, state.id, after.status, reason=after.reason)
+            cancelled += after.status == "CANCELLED"
+            ended += after.status != "CANCELLED"
+            if after.status == "CANCELLED" and journal.chunk_jobs().get(chunk) == state.id:
+                journal.plan_again(chunk)
+        if journal.text("session"):
+            service.close_session(journal.text("session"))
+            journal.set_session("")
+    return cancelled, ended
