@@ -10,7 +10,7 @@ import numpy as np
 from ibm_standin import StandIn
 
 from qdinfer import Classifier, Predictions
-from qdinfer.backends.ibm_jobs import Patience
+from qdinfer.backends.ibm_client import Patience
 from qdinfer.backends.runtime import Limits, RuntimeBackend, RuntimeSettings
 from qdinfer.runs import Run
 

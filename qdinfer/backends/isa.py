@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEASURED",
+    "NotIsaError",
     "calibration_circuit",
     "check_isa",
     "execution_seconds",
@@ -29,6 +30,10 @@ __all__ = [
 
 MEASURED = "meas"
 """The classical register: bit q is qubit q of the circuit, wherever the transpiler put it."""
+
+
+class NotIsaError(BackendError):
+    """The device does not have what the circuit needs, or not any more."""
 
 
 def to_isa(
@@ -85,13 +90,13 @@ def check_isa(isa: QuantumCircuit, target: Target, name: str) -> None:
     The client-side primitives do not look, and a device's calibration can change between two jobs.
 
     Raises:
-        BackendError: it has not.
+        NotIsaError: it has not.
     """
     for instruction in isa.data:
         operation = instruction.operation
         qubits = tuple(isa.find_bit(qubit).index for qubit in instruction.qubits)
         if operation.name != "barrier" and not target.instruction_supported(operation.name, qubits):
-            raise BackendError(
+            raise NotIsaError(
                 f"{name}: found {operation.name} on qubits {qubits}, which it does not have; "
                 f"expected an ISA circuit, in {sorted(target.operation_names)} where it has them"
             )

@@ -16,8 +16,9 @@ from ..circuit import Circuit
 from ..errors import BackendError, InputError, require, whole_number
 from ..predictions import BoolArray, Expectations, FloatArray
 from .base import MAX_SHOTS
-from .ibm_jobs import JobService, Patience, TooManyJobsError
-from .isa import MEASURED, calibration_circuit, check_isa, execution_seconds, to_isa
+from .ibm_client import Patience
+from .ibm_jobs import JobService, TooManyJobsError
+from .isa import MEASURED, NotIsaError, calibration_circuit, check_isa, execution_seconds, to_isa
 from .sampling import Measured
 
 if TYPE_CHECKING:
@@ -259,7 +260,8 @@ class RuntimeBackend:
             isa: the ISA circuit to go on with, of the same circuit; None to make one.
 
         Raises:
-            BackendError: the device cannot run it, or not any more.
+            NotIsaError: the device cannot run it any more: its calibration has changed.
+            BackendError: the device cannot run the circuit at all, or cannot be reached.
         """
         device = self.device(circuit.num_qubits)
         settings = self.settings
@@ -275,7 +277,7 @@ class RuntimeBackend:
             try:
                 device.check_faulty(known.isa)
             except ValueError as error:
-                raise BackendError(f"{self.name}: {error}; make the run anew, so that the circuit avoids it") from error
+                raise NotIsaError(f"{self.name}: {error}") from error
         return known
 
     def pubs(self, prepared: Prepared, circuit: Circuit, angles: FloatArray, shots: int) -> list[Any]:

@@ -111,7 +111,7 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
     backend = classifier.backend
     if not isinstance(backend, RuntimeBackend):
         raise InputError(f"--backend {arguments.backend}: found {type(backend).__name__}; expected a device of IBM's")
-    backend.note = lambda text: print(f"qdinfer: note: {text}", file=sys.stderr)
+    backend.note = _note
     shots = shots_given(arguments)
     run = Run.open(
         arguments.journal,
@@ -126,7 +126,7 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
         try:
             _watch(run.steps(detach=arguments.detach))
         except KeyboardInterrupt:
-            print(f"qdinfer: note: {_LATER.format(arguments.journal)}", file=sys.stderr)
+            _note(_LATER.format(arguments.journal))
             raise
         now = run.progress()
         if not run.complete:
@@ -137,6 +137,12 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
 
 
 _LATER = "jobs go on at the service: run the same command again to collect them, or `qdinfer runs cancel {}`"
+
+
+def _note(text: str) -> None:
+    from tqdm import tqdm  # slow to import; its write() keeps out of a bar's way
+
+    tqdm.write(f"qdinfer: note: {text}", file=sys.stderr)
 
 
 def _watch(steps: Any) -> None:

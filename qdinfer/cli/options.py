@@ -138,7 +138,7 @@ def given_backend(arguments: argparse.Namespace, readout: Readout) -> str | Back
 
 def runtime_backend(arguments: argparse.Namespace) -> RuntimeBackend:
     """The fake or IBM device asked for, with its settings."""
-    from ..backends.ibm_jobs import Patience
+    from ..backends.ibm_client import Patience
     from ..backends.runtime import Limits, RuntimeBackend, RuntimeSettings, device_named
 
     kind, _, device = arguments.backend.partition(":")

@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,10 +112,14 @@ def _predict(arguments: argparse.Namespace) -> int:
         rows = read_table(arguments.input, columns=[column], format=kind)
     kind = table_format(arguments.output, arguments.format or (kind if arguments.output == STDIO else None))
     classifier = _classifier(arguments)
+    if arguments.output != STDIO and not Path(arguments.output).absolute().parent.is_dir():  # before what takes long
+        raise FileNotFoundError(f"{arguments.output}: found no folder for it; expected an existing one")
     pending: deque[dict[str, Any]] = deque()
+    nothing = _columns(classifier.readout.predict(_nothing(classifier)), arguments)
 
     def texts() -> Iterator[str]:
         for row in rows:
+            _check_free(row, nothing)
             pending.append(row)
             yield row[column]
 
@@ -128,12 +133,12 @@ def _predict(arguments: argparse.Namespace) -> int:
         for part in parts:
             columns = _columns(part, arguments)
             for values in zip(*columns.values(), strict=True):
-                writer.row(_joined(pending.popleft(), dict(zip(columns, values, strict=True))))
+                writer.row(pending.popleft() | dict(zip(columns, values, strict=True)))
             spent += part.shots.tolist()
             tell(len(part))
         if writer.columns is None and isinstance(rows, Table):  # a table without rows still has columns
-            columns = _columns(classifier.readout.predict(_nothing(classifier)), arguments)
-            writer.header(list(_joined(dict.fromkeys(rows.columns or [column]), columns)))
+            _check_free(rows.columns or [column], nothing)
+            writer.header([*(rows.columns or [column]), *nothing])
     _tell_shots(arguments, spent)
     return 0
 
@@ -150,11 +155,10 @@ def _columns(part: Predictions, arguments: argparse.Namespace) -> dict[str, list
     return {name: values for name, values in part.to_columns().items() if name.startswith(tuple(wanted))}
 
 
-def _joined(row: dict[str, Any], prediction: dict[str, Any]) -> dict[str, Any]:
-    clash = sorted(row.keys() & prediction.keys())
+def _check_free(given: Iterable[str], added: Iterable[str]) -> None:
+    clash = sorted({*given} & {*added})
     if clash:
         raise InputError(f"found a column {clash[0]!r} in the input, which the output adds; expected another name")
-    return row | prediction
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

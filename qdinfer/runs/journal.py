@@ -32,7 +32,7 @@ _APPLICATION = 0x71646A6E  # "qdjn"
 
 _TABLES = """
 CREATE TABLE run (
-    name TEXT PRIMARY KEY,     -- identity, device, circuit (the ISA circuit), tag, session, hashes, angles, columns
+    name TEXT PRIMARY KEY,     -- identity, device, circuit (the ISA circuit), tag, hashes, angles; session; finished
     value BLOB NOT NULL
 );
 CREATE TABLE chunk (
@@ -79,8 +79,13 @@ class Job:
 class Journal:
     """One run's journal, open. Close it, or use it in a `with` block."""
 
-    def __init__(self, path: str | os.PathLike[str], *, writing: bool = True) -> None:
-        """Open a journal; make an empty one where there is none, if it is opened for writing.
+    def __init__(self, path: str | os.PathLike[str], *, writing: bool = True, new: bool = False) -> None:
+        """Open a journal.
+
+        Args:
+            path: its file.
+            writing: for a process that runs or ends the run, of which there may be one; else only to look.
+            new: whether to make an empty one where there is none.
 
         Raises:
             JournalError: it is damaged, of a newer format, or no journal.
@@ -88,22 +93,35 @@ class Journal:
             FileNotFoundError: there is no journal, or no folder for one.
         """
         self.path = Path(path)
+        self.empty = True
+        self._made = not self.path.exists()
         self._lock: int | None = None
-        if not writing and not self.path.is_file():
+        if not new and not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: found no journal; expected one that a run has written")
         if not self.path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{self.path}: found no folder {self.path.absolute().parent}; expected one")
         if writing:
-            self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            self._hold()
         try:
-            if self._lock is not None:
-                hold(self._lock, self.path)
             self._database = sqlite3.connect(self.path, isolation_level=None)
             with self._reporting():
                 self._open(writing)
         except BaseException:
             self._release()
             raise
+
+    def _hold(self) -> None:
+        """Hold a file beside the journal, not the journal: closing that would drop SQLite's own locks on it."""
+        lock = Path(f"{self.path}.lock")
+        while self._lock is None:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                hold(descriptor, self.path)
+                if lock.exists() and os.path.samestat(lock.stat(), os.fstat(descriptor)):
+                    self._lock = descriptor  # else its last holder has removed it, and another may hold a new one
+            finally:
+                if self._lock is None:
+                    os.close(descriptor)
 
     def _open(self, writing: bool) -> None:
         if not writing:
@@ -167,10 +185,13 @@ class Journal:
                     self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
             self._database.close()
+            if self._made and self.empty:  # no run was begun, so there is nothing to keep
+                self.path.unlink(missing_ok=True)
             self._release()
 
     def _release(self) -> None:
         if self._lock is not None:
+            Path(f"{self.path}.lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 
@@ -214,7 +235,7 @@ class Journal:
         return flat.reshape(len(self.hashes), -1) if len(flat) else np.empty((0, 0), np.float32)
 
     def text(self, name: str) -> str:
-        """A text about the run: identity, device, circuit, tag or session; empty where there is none."""
+        """A text about the run: identity, device, circuit, tag, session or finished; empty where there is none."""
         return str(self._value(name) or "")
 
     def _value(self, name: str) -> Any:
@@ -225,10 +246,10 @@ class Journal:
     def _one(self, query: str) -> int:
         return int(self._database.execute(query).fetchall()[0][0])
 
-    def set_session(self, session: str) -> None:
-        """Remember the session or batch that jobs go to."""
+    def set_text(self, name: str, value: str) -> None:
+        """Write down a text about the run: circuit, session or finished."""
         with self._transaction() as database:
-            database.execute("INSERT OR REPLACE INTO run VALUES ('session', ?)", (session,))
+            database.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (name, value))
 
     def chunks(self, *states: str) -> list[Chunk]:
         """The chunks in any of these states (all, if none is named), in the order of rounds and texts."""

@@ -16,7 +16,7 @@ from ..circuit import Circuit
 from ..errors import InputError, whole_number
 from ..predictions import FloatArray, IntArray
 
-__all__ = ["AutoShots", "Chunk", "Identity", "identify", "plan_round", "run_tag", "split", "text_hashes"]
+__all__ = ["AutoShots", "Chunk", "Identity", "chunk_of", "identify", "plan_round", "run_tag", "split", "text_hashes"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,11 @@ def _chunk(
 def run_tag(identity: Identity, hashes: Sequence[bytes]) -> str:
     """The tag of all jobs of a run, wherever its journal is."""
     return f"qdinfer-run-{_digest(json.dumps(identity, sort_keys=True).encode() + b''.join(hashes))}"
+
+
+def chunk_of(tags: Sequence[str]) -> str:
+    """The id of the chunk that a job with these tags is for; empty if it is for none."""
+    return next((tag for tag in tags if tag.startswith("qdinfer-") and not tag.startswith("qdinfer-run-")), "")
 
 
 def _digest(content: bytes) -> str:

@@ -3,63 +3,35 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..backends.ibm_jobs import JobState, SessionClosedError, TooManyJobsError
-from ..backends.isa import isa_from_json, isa_to_json
-from ..backends.runtime import Prepared, RuntimeBackend, RuntimeSettings
+from ..backends.isa import NotIsaError, isa_from_json, isa_to_json
+from ..backends.runtime import Prepared, RuntimeBackend
 from ..backends.sampling import Measured
 from ..backends.sequential import label_confidence, open_rows
 from ..errors import BackendError, InputError, JournalError
-from ..predictions import IntArray, Predictions
+from ..predictions import FloatArray, IntArray, Predictions
 from ..texts import checked_texts, warn_truncated
 from .journal import Journal
-from .plan import AutoShots, Chunk, Identity, identify, plan_round, run_tag, split, text_hashes
+from .plan import AutoShots, Chunk, Identity, chunk_of, identify, plan_round, run_tag, split, text_hashes
+from .progress import Progress, progress_of
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
-__all__ = ["Progress", "Run", "cancel", "progress_of"]
+__all__ = ["Run"]
 
 _FAILURES = 2  # of one chunk's jobs that are made good by another job, before the run stops
 _OPEN = ("planned", "asked", "submitted")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How a run stands.
-
-    Attributes:
-        texts: of the run.
-        round: 0; with `AutoShots`, the number of the last round.
-        waiting: chunks of texts without a job.
-        queued: jobs in the service's queue.
-        running: jobs on the quantum computer.
-        done: chunks whose results are in the journal.
-        seconds_used: of the quantum computer, as charged; what is not charged yet counts as estimated.
-        seconds_estimated: of all jobs that are planned, estimated before they ran.
-    """
-
-    texts: int
-    round: int
-    waiting: int
-    queued: int
-    running: int
-    done: int
-    seconds_used: float
-    seconds_estimated: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left to submit or to wait for in this round."""
-        return not (self.waiting or self.queued or self.running)
 
 
 class Run:
@@ -121,10 +93,12 @@ class Run:
                 exceeds `max_qpu_seconds`.
             BackendError: the device cannot run this student, or cannot be reached.
         """
+        if max_qpu_seconds is not None and not max_qpu_seconds >= 0:
+            raise InputError(f"max_qpu_seconds: found {max_qpu_seconds}; expected seconds, from 0")
         checked = checked_texts(texts)
         identity = identify(classifier.artifact, backend, shots, checked, name)
         hashes = text_hashes(checked)
-        journal = Journal(path)
+        journal = Journal(path, new=True)
         try:
             run = cls(journal, classifier, backend, identity, shots, max_qpu_seconds)
             if journal.empty:
@@ -132,6 +106,8 @@ class Run:
             else:
                 _check_same(journal, identity, hashes)
                 backend.pin(journal.text("device"))
+                spent = sum(chunk.seconds for chunk in journal.chunks("submitted"))
+                run._check_budget(journal.chunks("planned", "asked"), used=run.progress().seconds_used + spent)
         except BaseException:
             journal.close()
             raise
@@ -223,12 +199,22 @@ class Run:
         return readout.predict(expectations)
 
     @cached_property
+    def _angles(self) -> FloatArray:
+        return self.journal.angles
+
+    @cached_property
     def _ready(self) -> Prepared:
-        """The circuit on the device: the one that the run began with, if the device can still run it."""
-        if self._prepared is None:
-            isa = isa_from_json(self.journal.text("circuit"))
-            self._prepared = self.backend.prepare(self._classifier.circuit, isa)
-        return self._prepared
+        """The circuit on the device: the one that the run began with, as long as the device can run it."""
+        circuit = self._classifier.circuit
+        if self._prepared is not None:
+            return self._prepared
+        try:
+            return self.backend.prepare(circuit, isa_from_json(self.journal.text("circuit")))
+        except NotIsaError as error:
+            self.backend.note(f"{error}; the circuit is transpiled anew for what is left")
+            prepared = self.backend.prepare(circuit)
+            self.journal.set_text("circuit", isa_to_json(prepared.isa))
+            return prepared
 
     def _find_earlier(self) -> None:
         """Find jobs that the journal does not know: of a process that died, or of a run whose journal is lost."""
@@ -242,13 +228,21 @@ class Run:
             if still > 0:
                 self.backend.note(f"waiting {still:.0f} s for a job that an earlier process may have asked for")
                 time.sleep(still)
-        found: dict[str, list[JobState]] = {}
+        planned = {chunk.id for chunk in journal.chunks("planned", "asked")}
+        known = {chunk.id for chunk in journal.chunks()}
+        found: set[str] = set()
         for state in service.find(journal.text("tag")):
-            found.setdefault(_chunk_of(state), []).append(state)
-        for chunk in journal.chunks("planned", "asked"):
-            for state in found.get(chunk.id, []):
-                journal.note_job(chunk.id, state.id, state.status, reason=state.reason)
-            self._adopt(chunk.id)
+            chunk = chunk_of(state.tags)
+            if chunk in planned:
+                journal.note_job(chunk, state.id, state.status, reason=state.reason)
+                found.add(chunk)
+            elif chunk not in known:
+                self.backend.note(f"job {state.id} of an earlier run is cut otherwise, and not used")
+        for chunk in planned:
+            if chunk in found:
+                self._adopt(chunk)
+            else:
+                journal.plan_again(chunk)
 
     def _adopt(self, chunk: str) -> None:
         submission = self.backend.service.settle(chunk)
@@ -264,7 +258,9 @@ class Run:
         changed, problem = False, ""
         known = {job.id: job.status for job in self.journal.jobs()}
         chunks = {chunk.id: chunk for chunk in self.journal.chunks("submitted")}
-        for chunk, job in self.journal.chunk_jobs().items():
+        jobs = list(self.journal.chunk_jobs().items())
+        some = self.backend.patience.pending  # jobs end about in their order, and each look is a request
+        for chunk, job in jobs[:some] + random.sample(jobs[some:], min(some, len(jobs[some:]))):
             state = self.backend.service.look(job)
             if not state.final and state.status == known[job]:
                 continue
@@ -286,7 +282,7 @@ class Run:
         """Plan the chunk again; what to tell the user, if that is for the user to decide."""
         where = f"{self.backend.name}: job {state.id}"
         if state.too_long and len(chunk.rows) > 1:
-            halves = split(self._identity, self._ready, self.journal.angles, chunk)
+            halves = split(self._identity, self._ready, self._angles, chunk)
             self.journal.replace_chunk(chunk, halves)
             self.backend.note(f"{where} ran longer than it may; its {len(chunk.rows)} texts go on in two jobs")
             return ""
@@ -311,7 +307,7 @@ class Run:
             if time.time() < self._not_before or service.submission_wait() > 0:
                 break
             circuit = self._classifier.circuit
-            rows = self.backend.pubs(self._ready, circuit, journal.angles[chunk.rows], chunk.shots)
+            rows = self.backend.pubs(self._ready, circuit, self._angles[chunk.rows], chunk.shots)
             options = self.backend.settings.sampler_options(chunk.shots, tags=[journal.text("tag"), chunk.id])
             session = self._session()
             journal.ask(chunk.id)
@@ -319,7 +315,7 @@ class Run:
                 submission = service.submit(rows, chunk.shots, options, chunk.id, session)
             except SessionClosedError:
                 journal.plan_again(chunk.id)
-                journal.set_session("")
+                journal.set_text("session", "")
                 return True
             except TooManyJobsError as refused:
                 journal.plan_again(chunk.id)
@@ -348,14 +344,14 @@ class Run:
         known = self.journal.text("session")
         if not known or not self.backend.service.accepts(known):
             known = self.backend.service.open_session() or ""
-            self.journal.set_session(known)
+            self.journal.set_text("session", known)
         return known
 
     def _close_session(self) -> None:
         session = self.journal.text("session")
         if session:
             self.backend.service.close_session(session)
-            self.journal.set_session("")
+            self.journal.set_text("session", "")
 
     def _open_texts(self) -> tuple[IntArray, int]:
         """With a budget of shots, the texts that another round is for, and the shots that they have had."""
@@ -374,7 +370,7 @@ class Run:
             return False
         shots = self._shots.next_shots(taken)
         number = self.journal.chunks()[-1].round + 1
-        chunks = plan_round(self._identity, self._ready, self.backend, self.journal.angles, rows, number, shots)
+        chunks = plan_round(self._identity, self._ready, self.backend, self._angles, rows, number, shots)
         self._check_budget(chunks, used=self.progress().seconds_used)
         self.journal.add_chunks(chunks)
         return True
@@ -409,51 +405,34 @@ class Run:
 
     def _finish(self) -> None:
         """Cancel doubles that came to light late, close the batch, ask once more for what was charged."""
-        journal, service = self.journal, self.backend.service
-        known = {job.id for job in journal.jobs()}
-        if any(job.usage is None for job in journal.jobs()):
-            for state in service.find(journal.text("tag")):
-                if state.id not in known:
-                    state = state if state.final else service.cancel(state.id)
-                    journal.note_job(_chunk_of(state), state.id, state.status, double=True)
+        journal = self.journal
+        if journal.text("finished") or not journal.chunks():
+            return
+        try:
+            self._cancel_doubles()
             self._close_session()
-        for job in journal.jobs():
-            if job.usage is None:
-                self._note_usage(job.id)
+            for job in journal.jobs():
+                if job.usage is None:
+                    self._note_usage(job.id)
+        except BackendError as error:  # all is measured, and no trouble of the service shall keep it
+            self.backend.note(f"the run is complete, but its end could not be seen to ({error})")
+            return
+        if all(job.usage is not None for job in journal.jobs()):
+            journal.set_text("finished", "yes")
+
+    def _cancel_doubles(self) -> None:
+        known = {job.id for job in self.journal.jobs()}
+        chunks = {chunk.id for chunk in self.journal.chunks()}
+        for state in self.backend.service.find(self.journal.text("tag")):
+            chunk = chunk_of(state.tags)
+            if state.id not in known and chunk in chunks:
+                state = state if state.final else self.backend.service.cancel(state.id)
+                self.journal.note_job(chunk, state.id, state.status, double=True)
 
     def _note_usage(self, job: str) -> None:
         seconds = self.backend.service.usage(job)
         if seconds is not None:
             self.journal.note_usage(job, seconds)
-
-
-def _chunk_of(state: JobState) -> str:
-    return next((tag for tag in state.tags if not tag.startswith("qdinfer-run-")), "")
-
-
-def progress_of(journal: Journal) -> Progress:
-    """How the run of a journal stands."""
-    jobs = {job.id: job for job in journal.jobs()}
-    of_chunk = {chunk: jobs[job].status for chunk, job in journal.chunk_jobs().items()}
-    everything = [chunk for chunk in journal.chunks() if chunk.id not in {c.id for c in journal.chunks("split")}]
-    estimates = {chunk.id: chunk.seconds for chunk in journal.chunks()}
-    used = 0.0
-    for job in jobs.values():
-        if job.usage is not None:
-            used += job.usage
-        elif job.status == "DONE":
-            used += estimates[job.chunk]
-    running = sum(status == "RUNNING" for status in of_chunk.values())
-    return Progress(
-        texts=len(journal.hashes),
-        round=max((chunk.round for chunk in everything), default=0),
-        waiting=len(journal.chunks("planned", "asked")),
-        queued=len(of_chunk) - running,
-        running=running,
-        done=len(journal.chunks("done")),
-        seconds_used=used,
-        seconds_estimated=sum(chunk.seconds for chunk in everything),
-    )
 
 
 def _check_same(journal: Journal, identity: Identity, hashes: list[bytes]) -> None:
@@ -471,41 +450,3 @@ def _check_same(journal: Journal, identity: Identity, hashes: list[bytes]) -> No
             f"{journal.path}: found the journal of another run, with {'; '.join(differences)}. Give the same student, "
             "texts and settings to go on with it, or another path to begin anew"
         )
-
-
-def cancel(path: str | os.PathLike[str], backend: RuntimeBackend | None = None) -> tuple[int, int]:
-    """Cancel all jobs of a run that have not ended.
-
-    Args:
-        path: the run's journal.
-        backend: the device, with how long to wait for the service; None for the journal's.
-
-    Returns:
-        How many were cancelled, and how many had ended before.
-
-    Raises:
-        JournalError: the journal is damaged.
-        InputError: another process holds the journal.
-        BackendError: the service cannot be reached.
-    """
-    with Journal(path) as journal:
-        if journal.empty:
-            raise JournalError(f"{path}: found a journal in which no run was begun; expected one")
-        mode = RuntimeSettings(mode=cast(Any, journal.identity["mode"]))
-        service = (backend or RuntimeBackend(journal.text("device"), settings=mode)).service
-        cancelled = ended = 0
-        for state in service.find(journal.text("tag")):
-            chunk = _chunk_of(state)
-            if state.final:
-                ended += 1
-                continue
-            after = service.cancel(state.id)
-            journal.note_job(chunk, state.id, after.status, reason=after.reason)
-            cancelled += after.status == "CANCELLED"
-            ended += after.status != "CANCELLED"
-            if after.status == "CANCELLED" and journal.chunk_jobs().get(chunk) == state.id:
-                journal.plan_again(chunk)
-        if journal.text("session"):
-            service.close_session(journal.text("session"))
-            journal.set_session("")
-    return cancelled, ended

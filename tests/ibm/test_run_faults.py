@@ -12,7 +12,7 @@ from ibm_standin import Limits as ServerLimits
 from ibm_standin import StandIn
 
 from qdinfer import BackendError, Classifier, InputError, JournalError
-from qdinfer.backends.ibm_jobs import Patience
+from qdinfer.backends.ibm_client import Patience
 
 POST = {"method": "POST", "path": "^/jobs$"}
 
@@ -288,6 +288,14 @@ def test_journal_of_another_program(standin: StandIn, classifier: Classifier, jo
     database.close()
     with pytest.raises(JournalError, match="an SQLite file of another program"):
         open_run(journal, classifier)
+
+
+def test_only_the_journal_is_left(standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    with pytest.raises(InputError, match="max_qpu_seconds"):
+        open_run(journal, classifier, max_qpu_seconds=1)
+    assert list(journal.parent.glob("run.db*")) == []
+    finish(journal, classifier, standin)
+    assert list(journal.parent.glob("run.db*")) == [journal]
 
 
 def test_two_processes_on_one_journal(standin: StandIn, classifier: Classifier, journal: Path) -> None:
