@@ -228,21 +228,18 @@ class Run:
             if still > 0:
                 self.backend.note(f"waiting {still:.0f} s for a job that an earlier process may have asked for")
                 time.sleep(still)
-        planned = {chunk.id for chunk in journal.chunks("planned", "asked")}
+        without_job = {chunk.id for chunk in journal.chunks("planned", "asked")}
         known = {chunk.id for chunk in journal.chunks()}
         found: set[str] = set()
         for state in service.find(journal.text("tag")):
             chunk = chunk_of(state.tags)
-            if chunk in planned:
+            if chunk in without_job:
                 journal.note_job(chunk, state.id, state.status, reason=state.reason)
                 found.add(chunk)
             elif chunk not in known:
                 self.backend.note(f"job {state.id} of an earlier run is cut otherwise, and not used")
-        for chunk in planned:
-            if chunk in found:
-                self._adopt(chunk)
-            else:
-                journal.plan_again(chunk)
+        for chunk in found:
+            self._adopt(chunk)
 
     def _adopt(self, chunk: str) -> None:
         submission = self.backend.service.settle(chunk)
@@ -377,11 +374,11 @@ class Run:
 
     def _check_budget(self, chunks: list[Chunk], *, used: float) -> None:
         total = used + sum(chunk.seconds for chunk in chunks)
-        if self._budget is not None and total > self._budget:
+        if chunks and self._budget is not None and total > self._budget:
             raise InputError(
                 f"max_qpu_seconds: found an estimate of {total:.0f} s of the quantum computer in {len(chunks)} jobs"
                 f"{f', {used:.0f} s of it used already' if used else ''}; expected at most {self._budget:g}: nothing "
-                "was submitted; take fewer texts or shots, or allow more"
+                f"{'more ' if used else ''}was submitted; take fewer texts or shots, or allow more"
             )
 
     def _measured(self) -> Measured:
@@ -430,7 +427,12 @@ class Run:
                 self.journal.note_job(chunk, state.id, state.status, double=True)
 
     def _note_usage(self, job: str) -> None:
-        seconds = self.backend.service.usage(job)
+        """Write down what a job was charged for, if that can be told yet."""
+        try:
+            seconds = self.backend.service.usage(job)
+        except BackendError as error:  # it is asked for once more at the end, and no result is lost for want of it
+            self.backend.note(str(error))
+            return
         if seconds is not None:
             self.journal.note_usage(job, seconds)
 

@@ -163,9 +163,10 @@ def test_budget_refuses_before_anything_is_submitted(standin: StandIn, classifie
     with pytest.raises(InputError, match=message):
         open_run(journal, classifier, max_qpu_seconds=9)
     assert standin.jobs() == []
-    with open_run(journal, classifier, max_qpu_seconds=11) as run:
+    one = Patience(**(QUICK.__dict__ | {"pending": 1}))
+    with open_run(journal, classifier, max_qpu_seconds=11, patience=one) as run:
         next(run.steps())
-    with pytest.raises(InputError, match="used already"):
+    with pytest.raises(InputError, match=r"used already; expected at most 9: nothing more was submitted"):
         open_run(journal, classifier, max_qpu_seconds=9)
     with open_run(journal, classifier, max_qpu_seconds=11) as run:
         check_predictions(run.wait(), classifier)
@@ -201,8 +202,8 @@ def test_budget_stops_before_a_round_that_exceeds_it(standin: StandIn, classifie
 def test_mitigated_rounds_are_pooled(serve: Any, classifier: Classifier, journal: Path) -> None:
     serve(["FakeFez:readout"])
     shots = AutoShots(confidence=0.95, max_shots=256, first_shots=64)
-    with open_run(journal, classifier, shots=shots, mitigate_readout=True, limits=None) as run:
-        check_predictions(run.wait(), classifier)
+    with open_run(journal, classifier, TEXTS[:8], shots=shots, mitigate_readout=True, limits=None) as run:
+        check_predictions(run.wait(), classifier, TEXTS[:8])
 
 
 def test_no_texts(standin: StandIn, classifier: Classifier, journal: Path) -> None:
