@@ -407,7 +407,10 @@ def test_texts_or_input(run: Run, student_path: Path, words: list[str]) -> None:
 @pytest.mark.parametrize("option", ["--shots", "--seed"])
 def test_shots_need_aer(run: Run, student_path: Path, option: str) -> None:
     message = run.error("predict", student_path, "sun", option, "5")
-    assert message == "--shots and --seed: found the exact backend, which has no shots; expected --backend aer, fake:DEVICE or ibm:DEVICE"
+    assert message == (
+        "--shots and --seed: found the exact backend, which has no shots; expected --backend aer, fake:DEVICE "
+        "or ibm:DEVICE"
+    )
 
 
 @pytest.mark.parametrize(
