@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ibm_standin import StandIn
 from msgspec import inspect
 
 from benchmarks.report import page
 from benchmarks.results import read_results as read_benchmarks
 from qdinfer import Artifact
+from qdinfer.cli.durable import journal_options
+from qdinfer.cli.options import device_options
 from qdinfer.manifest import Golden, Manifest
+from qdinfer.runs import journal
 from qdistill.compare.measurement import read_results
 from qdistill.compare.report import Comparison
 from qdistill.names import TITLES
@@ -35,12 +42,14 @@ ELSEWHERE = (
 """Commands that other tests run, or that need data which are not in the repository."""
 
 
-def blocks(language: str) -> list[tuple[str, str]]:
-    return [
-        (f"{path.name}-{i}", code)
-        for path in DOCUMENTS
-        for i, code in enumerate(re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL))
-    ]
+DEVICE, STAND_IN = "ibm_fez", "fake_fez"
+"""A device of IBM's, as the documents name one, and the one that is put in its place in every block here: the stand-in
+of IBM's service has no other."""
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """Language and code of what is to be run, in the page's order."""
+    return re.findall(r"```(python|sh)\n(.*?)```", path.read_text(), re.DOTALL)
 
 
 @pytest.fixture
@@ -51,24 +60,39 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "code"), blocks("python"), ids=[name for name, _ in blocks("python")])
-def test_python_block_runs(name: str, code: str, checkout: Path) -> None:
-    result = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
-    assert result.returncode == 0, f"{name}: {result.stderr}"
+def pages() -> list[object]:
+    found = [path for path in DOCUMENTS if blocks(path)]
+    slow = [path for path in found if DEVICE in path.read_text()]
+    return [pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path in slow)) for path in found]
+
+
+@pytest.mark.parametrize("path", pages())
+def test_page_can_be_followed(path: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All its blocks run, one after the other in one folder, as a reader would."""
+    with StandIn(tmp_path_factory.mktemp("stand-in")) as server:
+        environment = {**os.environ, **server.environment()}
+        for language, code in blocks(path):
+            run = run_python if language == "python" else run_shell
+            run(code.replace(DEVICE, STAND_IN), checkout, environment)
+        assert bool(server.jobs()) == (DEVICE in path.read_text())
+
+
+def run_python(code: str, folder: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-W", "error", "-c", code]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, f"{code}: {result.stderr}"
     for printed in re.findall(r"print\(.*\)  # (.*)", code):
         assert printed in result.stdout
 
 
-@pytest.mark.parametrize(("name", "code"), blocks("sh"), ids=[name for name, _ in blocks("sh")])
-def test_shell_block_runs(name: str, code: str, checkout: Path) -> None:
+def run_shell(code: str, folder: Path, environment: dict[str, str]) -> None:
     for line in code.replace("\\\n", "").splitlines():
         if line.startswith(ELSEWHERE) or not line.strip():
             continue
         command = shlex.split(line, comments=True)
-        assert command[0] == "qdinfer", f"{name}: {line} is run by no test"
-        result = subprocess.run(
-            [sys.executable, "-m", *command], cwd=checkout, capture_output=True, text=True, timeout=120
-        )
+        assert command[0] == "qdinfer", f"{line} is run by no test"
+        command = [sys.executable, "-m", *command]
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
         assert result.returncode == 0, f"{line}: {result.stderr}"
 
 
@@ -144,6 +168,30 @@ def test_benchmarks_page_is_of_its_results() -> None:
     assert (ROOT / "docs" / "benchmarks.md").read_text() == page(results), "run `python -m benchmarks`"
     for name in re.findall(r"\(benchmarks/(\w+\.png)\)", page(results)):
         assert (ROOT / "docs" / "benchmarks" / name).is_file()
+
+
+def test_ibm_page_has_every_option_of_a_run() -> None:
+    page = (ROOT / "docs" / "ibm.md").read_text()
+    parser = argparse.ArgumentParser(add_help=False)
+    device_options(parser)
+    journal_options(parser)
+    options = [action.option_strings[-1] for action in parser._actions]
+    assert {"--shots", "--journal", "--grace"} <= set(options)
+    assert [option for option in options if option not in page] == []
+
+
+def test_journal_page_has_every_table_and_column() -> None:
+    page = (ROOT / "docs" / "journal.md").read_text()
+    with sqlite3.connect(":memory:") as database:
+        database.executescript(journal._TABLES)
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in tables}
+    database.close()
+    assert tables == ["run", "chunk", "job", "result"]
+    for table, names in columns.items():
+        (row,) = re.findall(rf"^\| `{table}` \|.*$", page, re.MULTILINE)
+        assert [name for name in names if f"`{name}`" not in row] == []
+    assert f"format {journal.FORMAT}." in page
 
 
 def test_links_between_documents_lead_somewhere() -> None:
