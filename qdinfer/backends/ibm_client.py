@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import threading
 import time
 import warnings
@@ -109,14 +110,15 @@ class IbmClient:
             self._token = str((self._service.active_account() or {}).get("token") or "")
         return self._service
 
-    def call(self, what: str, function: Callable[[], T]) -> T:
+    def call(self, what: str, function: Callable[[], T], attempts: int | None = None) -> T:
         """Call the client; again, with delays, where that can help. Only for what may be done twice."""
-        for attempt in range(1, self.patience.attempts + 1):
+        last = self.patience.attempts if attempts is None else attempts
+        for attempt in range(1, last + 1):
             try:
                 return self.timed(function)
             except client_errors() as error:
                 fault = self.read(error)
-            if not fault.passing and not (fault.status == 401 and attempt == 1):
+            if attempt == last or not (fault.passing or (fault.status == 401 and attempt == 1)):
                 break
             self.pause(attempt, what, fault)
         raise self.refused(f"{what} failed", fault)
@@ -170,7 +172,7 @@ class IbmClient:
             status = 400  # the client itself says no: a device that is not there, options that do not fit
         waits = [response.headers.get("Retry-After", "") for response in responses]
         wait = next((float(w) for w in waits if w.isdigit()), None)
-        text = str(getattr(error, "message", "") or error)
+        text = re.sub(r" for url: \S+", "", str(getattr(error, "message", "") or error))
         return Fault(status, " ".join(self.redacted(text).split())[:300], wait)
 
     def redacted(self, text: str) -> str:

@@ -126,11 +126,29 @@ class JobService(IbmClient):
                 self._backend = service.least_busy(operational=True, simulator=False, min_num_qubits=min_qubits)
                 self._device = self._backend.name  # a run stays on one device
             else:
-                self._backend = service.backend(self._device)
+                self._backend = self._named(service)
             status = self._backend.status()
             if not status.operational or status.status_msg != "active":
                 self.note(f"{self._device}: the device is {status.status_msg}; jobs wait until it runs again")
         return self._backend
+
+    def _named(self, service: Any) -> Any:
+        from qiskit.providers.exceptions import QiskitBackendNotFoundError
+
+        try:
+            return service.backend(self._device)
+        except QiskitBackendNotFoundError as error:
+            names = sorted(backend.name for backend in service.backends())
+            raise BackendError(f"ibm:{self._device}: found no such device; expected one of {names}") from error
+
+    def earlier_device(self, tag: str) -> str | None:
+        """The device that jobs with that tag are on; None: there are none."""
+
+        def look() -> str | None:
+            jobs = self.connected().jobs(job_tags=[tag], limit=1)
+            return str(jobs[0].backend().name) if jobs else None
+
+        return self.call(f"looking for jobs tagged {tag}", look)
 
     def submission_wait(self) -> float:
         """Seconds until another job may be created."""
@@ -211,11 +229,12 @@ class JobService(IbmClient):
         alive = [state for state in self.find(tag) if state.status in _WORTH]
         if not alive:
             return None
-        kept, *doubles = sorted(alive, key=lambda state: (_WORTH.index(state.status), state.created))
+        kept, *others = sorted(alive, key=lambda state: (_WORTH.index(state.status), state.created))
+        doubles = tuple(state if state.final else self.cancel(state.id) for state in others)
         for state in doubles:
-            self.note(f"{self._device}: job {state.id} is a double of {kept.id}, made by the service; cancelled")
-            self.cancel(state.id)
-        return Submission(kept.id, tuple(doubles))
+            end = "cancelled" if state.status == "CANCELLED" else "executed before it could be cancelled"
+            self.note(f"{self._device}: job {state.id} is a double of {kept.id}, made by the service; {end}")
+        return Submission(kept.id, doubles)
 
     def find(self, tag: str) -> list[JobState]:
         """All jobs with that tag, whatever became of them."""
@@ -300,9 +319,9 @@ class JobService(IbmClient):
 
         return Batch if self._mode == "batch" else Session
 
-    def close_session(self, session: str) -> None:
+    def close_session(self, session: str, *, attempts: int | None = None) -> None:
         """Let a session take no more jobs; those in it go on."""
-        self.call(f"closing session {session}", lambda: self._session(session).close())
+        self.call(f"closing session {session}", lambda: self._session(session).close(), attempts)
         self._sessions.pop(session, None)
 
     def accepts(self, session: str) -> bool:

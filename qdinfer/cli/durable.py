@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..tabular import read_table
-from .framework import Help, add_command, add_debug
+from .framework import Help, add_command, add_debug, counted
 from .options import DEFAULT_SHOTS, device_options, input_options, runtime_backend, shots_given
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _watch(steps: Any) -> None:
         return
     from tqdm import tqdm  # slow to import
 
-    with tqdm(unit=" jobs") as bar:
+    with tqdm(bar_format="{n_fmt} of {total_fmt} jobs [{elapsed}{postfix}]") as bar:
         for now in steps:
             bar.total = now.done + now.waiting + now.queued + now.running
             bar.n = now.done
@@ -163,8 +163,8 @@ def _watch(steps: Any) -> None:
 
 def _told(now: Progress) -> str:
     return (
-        f"{now.texts} texts, {now.done} jobs done, {now.queued} queued, {now.running} running, {now.waiting} to be "
-        f"submitted; {now.seconds_used:.1f} s of QPU used, {now.seconds_estimated:.1f} s estimated"
+        f"{counted(now.texts, 'text')}, {counted(now.done, 'job')} done, {now.queued} queued, {now.running} running, "
+        f"{now.waiting} to be submitted; {now.seconds_used:.1f} s of QPU used, {now.seconds_estimated:.1f} s estimated"
     )
 
 
@@ -180,8 +180,11 @@ def _estimate(arguments: argparse.Namespace) -> int:
     backend = runtime_backend(arguments)
     shots = shots_given(arguments)
     if isinstance(shots, AutoShots):
-        least, most = (estimate(backend, circuit, texts, n) for n in (shots.first_shots, shots.max_shots))
-        costs = {"at least": least, "at most": most}
+        least, most = shots.rounds[:1], shots.rounds
+        costs = {
+            "at least": estimate(backend, circuit, texts, *least),
+            "at most": estimate(backend, circuit, texts, *most),
+        }
     else:
         costs = {"": estimate(backend, circuit, texts, DEFAULT_SHOTS if shots is None else shots)}
     if arguments.json:
@@ -199,7 +202,7 @@ def _costs(cost: Estimate, rate: float | None) -> dict[str, Any]:
 def _cost_text(cost: Estimate, rate: float | None, title: str) -> str:
     lines = [
         f"{title + ', ' if title else ''}{cost.texts} texts × {cost.shots} shots on {cost.device}",
-        f"  executions   {cost.executions} in {cost.jobs} jobs, {cost.execution_seconds * 1e6:.1f} µs each",
+        f"  executions   {cost.executions} in {counted(cost.jobs, 'job')}, {cost.execution_seconds * 1e6:.1f} µs each",
         f"  QPU time     {cost.seconds:.1f} s",
     ]
     if rate is not None:
@@ -239,5 +242,5 @@ def _cancel(arguments: argparse.Namespace) -> int:
     from ..runs import cancel
 
     cancelled, left = cancel(arguments.journal)
-    print(f"{cancelled} jobs cancelled; {left} had ended before")
+    print(f"{counted(cancelled, 'job')} cancelled; {left} had ended before")
     return 0

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from ..errors import ArtifactError, CircuitError, InputError, JournalError, QdinferError
 
-__all__ = ["Help", "Parser", "add_command", "add_debug", "progress", "run_command"]
+__all__ = ["Help", "Parser", "add_command", "add_debug", "counted", "progress", "run_command"]
 
 _BAD_INPUT = (
     InputError,
@@ -131,3 +131,8 @@ def progress(total: int | None = None, *, hidden: bool = False) -> Iterator[Call
 
     with tqdm(total=total, unit=" texts") as bar:
         yield bar.update
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

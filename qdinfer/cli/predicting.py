@@ -127,8 +127,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     if parts is None:
         return 0
     spent: list[int] = []
-    shared = arguments.output == STDIO and sys.stdout.isatty()  # table and bar would run into each other
-    with open_output(arguments.output) as target, progress(hidden=shared) as tell:
+    # Table and bar would run into each other; and a run on a device has had its bar.
+    hidden = (arguments.output == STDIO and sys.stdout.isatty()) or arguments.backend.startswith("ibm:")
+    with open_output(arguments.output) as target, progress(hidden=hidden) as tell:
         writer = Writer(target, kind)
         for part in parts:
             columns = _columns(part, arguments)

@@ -19,7 +19,7 @@ class Estimate:
     Attributes:
         device: its name.
         texts: how many.
-        shots: of each text; twirled, a multiple of 32.
+        shots: of each text, over all rounds; twirled, a multiple of 32 in each.
         jobs: in how many jobs.
         executions: texts × shots, with those of the calibrations.
         execution_seconds: of one execution: repetition delay, initialization and circuit.
@@ -36,30 +36,33 @@ class Estimate:
     seconds: float
 
 
-def estimate(backend: RuntimeBackend, circuit: Circuit, texts: int, shots: int) -> Estimate:
+def estimate(backend: RuntimeBackend, circuit: Circuit, texts: int, *rounds: int) -> Estimate:
     """Work out what a run will cost, from the device's own repetition delay and durations.
 
     Args:
         backend: the device and the settings.
         circuit: the trained circuit.
         texts: how many.
-        shots: of each.
+        rounds: shots of each text, round by round; one round, unless shots are a budget.
 
     Raises:
         InputError: numbers out of range.
         BackendError: the device cannot run the circuit, does not tell its times, or cannot be reached.
     """
     texts = whole_number("texts", texts, 0, 2**40)
-    shots = backend.settings.shots(whole_number("shots", shots, 1, MAX_SHOTS))
+    shots = [backend.settings.shots(whole_number("shots", asked, 1, MAX_SHOTS)) for asked in rounds]
     prepared = backend.prepare(circuit)
-    most = prepared.rows_per_job(shots, backend.limits)
-    rows = [most] * (texts // most) + [texts % most] * bool(texts % most)
+    jobs = [(rows, each) for each in shots for rows in _cut(texts, prepared.rows_per_job(each, backend.limits))]
     return Estimate(
         device=prepared.device,
         texts=texts,
-        shots=shots,
-        jobs=len(rows),
-        executions=sum(prepared.executions(n, shots) for n in rows),
+        shots=sum(shots),
+        jobs=len(jobs),
+        executions=sum(prepared.executions(rows, each) for rows, each in jobs),
         execution_seconds=prepared.seconds,
-        seconds=sum(prepared.job_seconds(n, shots) for n in rows),
+        seconds=sum(prepared.job_seconds(rows, each) for rows, each in jobs),
     )
+
+
+def _cut(texts: int, most: int) -> list[int]:
+    return [most] * (texts // most) + [texts % most] * bool(texts % most)

@@ -103,7 +103,7 @@ class Journal:
         if writing:
             self._hold()
         try:
-            self._database = sqlite3.connect(self.path, isolation_level=None)
+            self._database = sqlite3.connect(self._uri(writing), uri=True, isolation_level=None)
             with self._reporting():
                 self._open(writing)
         except BaseException:
@@ -116,12 +116,20 @@ class Journal:
         while self._lock is None:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                hold(descriptor, self.path)
+                hold(descriptor, self.path, "that run goes on there; stop it first (Ctrl-C), or wait")
                 if lock.exists() and os.path.samestat(lock.stat(), os.fstat(descriptor)):
                     self._lock = descriptor  # else its last holder has removed it, and another may hold a new one
             finally:
                 if self._lock is None:
                     os.close(descriptor)
+
+    def _uri(self, writing: bool) -> str:
+        uri = self.path.absolute().as_uri()
+        if writing:
+            return uri
+        # Where nothing may be written, SQLite cannot make the files beside a journal that it reads with.
+        still = not os.access(self.path.absolute().parent, os.W_OK)
+        return f"{uri}?mode=ro{'&immutable=1' if still else ''}"
 
     def _open(self, writing: bool) -> None:
         if not writing:

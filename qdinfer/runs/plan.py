@@ -46,6 +46,14 @@ class AutoShots:
         """How many shots the next round takes of a text that has had so many; 0 at the cap."""
         return max(0, min(taken or self.first_shots, self.max_shots - taken))
 
+    @property
+    def rounds(self) -> list[int]:
+        """The shots of each round of a text that stays open to the end."""
+        rounds: list[int] = []
+        while more := self.next_shots(sum(rounds)):
+            rounds.append(more)
+        return rounds
+
 
 Identity = dict[str, object]
 """What makes a run that run and no other, by names for people. It goes into every chunk's id."""

@@ -117,14 +117,17 @@ class Run:
         classifier = self._classifier
         angles, cut = classifier.encoder.encode_counted(texts)
         warn_truncated(cut, len(texts), classifier.artifact.manifest.encoder.max_tokens, stacklevel=4)
+        tag = run_tag(self._identity, hashes)
+        if self.backend.name == "ibm:least_busy" and (device := self.backend.service.earlier_device(tag)):
+            self.backend.pin(device)  # where a run of which the journal is lost has jobs
         self._prepared = prepared = self.backend.prepare(classifier.circuit)
         shots = self._shots.next_shots(0) if isinstance(self._shots, AutoShots) else self._shots
         chunks = plan_round(
             self._identity, prepared, self.backend, angles, np.arange(len(texts), dtype=np.int64), 0, shots
         )
         self._check_budget(chunks, used=0.0)
-        tag = run_tag(self._identity, hashes)
         self.journal.begin(self._identity, prepared.device, isa_to_json(prepared.isa), tag, hashes, angles, chunks)
+        self._tell_round(chunks)
 
     def __enter__(self) -> Run:
         return self
@@ -154,6 +157,13 @@ class Run:
             InputError: the next round would exceed the budget.
             JournalError: the journal cannot be written.
         """
+        try:
+            yield from self._steps(detach)
+        except (Exception, KeyboardInterrupt, SystemExit):
+            self._leave_session()
+            raise
+
+    def _steps(self, detach: bool) -> Iterator[Progress]:
         idle = 0
         if self.journal.chunks(*_OPEN):
             self._find_earlier()
@@ -173,6 +183,14 @@ class Run:
                 time.sleep(self.backend.patience.poll * min(10, idle))
         self._finish()
         yield self.progress()
+
+    def _leave_session(self) -> None:
+        """Close a session on the way out, in one attempt: it is charged by the clock as long as it is open."""
+        if self.backend.settings.mode == "session" and self.journal.text("session"):
+            try:
+                self.backend.service.close_session(self.journal.text("session"), attempts=1)
+            except BackendError as error:
+                self.backend.note(f"{error}; the session is charged until it closes by itself")
 
     def progress(self) -> Progress:
         """How the run stands, from the journal alone."""
@@ -370,7 +388,14 @@ class Run:
         chunks = plan_round(self._identity, self._ready, self.backend, self._angles, rows, number, shots)
         self._check_budget(chunks, used=self.progress().seconds_used)
         self.journal.add_chunks(chunks)
+        self._tell_round(chunks)
         return True
+
+    def _tell_round(self, chunks: list[Chunk]) -> None:
+        texts, seconds = sum(len(chunk.rows) for chunk in chunks), sum(chunk.seconds for chunk in chunks)
+        if chunks:
+            jobs = f"{len(chunks)} job{'s' if len(chunks) > 1 else ''}"
+            self.backend.note(f"{texts} texts × {chunks[0].shots} shots, {jobs}, about {seconds:.1f} s of QPU")
 
     def _check_budget(self, chunks: list[Chunk], *, used: float) -> None:
         total = used + sum(chunk.seconds for chunk in chunks)
@@ -406,8 +431,8 @@ class Run:
         if journal.text("finished") or not journal.chunks():
             return
         try:
-            self._cancel_doubles()
             self._close_session()
+            self._cancel_doubles()
             for job in journal.jobs():
                 if job.usage is None:
                     self._note_usage(job.id)

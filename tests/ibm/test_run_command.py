@@ -198,7 +198,7 @@ def test_clash_of_columns_is_seen_before_anything_is_paid(
 def test_unknown_device(standin: StandIn, predict: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(predict("--backend", "ibm:nowhere")) == 1
     message = told(capsys)
-    assert "ibm:nowhere: finding the device failed" in message
+    assert "ibm:nowhere: found no such device; expected one of ['fake_fez']" in message
     assert message.count("\n") == 1
 
 
@@ -214,7 +214,7 @@ def test_estimate(standin: StandIn, student_path: Path, texts: Path, capsys: pyt
     assert main([*command, "--rate", "1.6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "40 texts × 1000 shots on fake_fez"
-    assert lines[1].startswith("  executions   40000 in 1 jobs, 25")
+    assert lines[1].startswith("  executions   40000 in 1 job, 25")
     assert lines[3].endswith(", at 1.6 a second")
     assert main([*command, "--json"]) == 0
     (cost,) = json.loads(capsys.readouterr().out)
@@ -224,6 +224,7 @@ def test_estimate(standin: StandIn, student_path: Path, texts: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "at least, 40 texts × 128 shots" in out
     assert "at most, 40 texts × 4096 shots" in out
+    assert "in 6 jobs" in out
     assert standin.jobs() == []
     assert main([*command, "--rate", "nan"]) == 2
     assert "--rate: found nan; expected money for a second, from 0" in told(capsys)
