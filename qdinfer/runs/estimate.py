@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..backends.base import MAX_SHOTS
+from ..backends.isa import execution_seconds
 from ..backends.runtime import RuntimeBackend
 from ..circuit import Circuit
 from ..errors import whole_number
@@ -19,7 +21,7 @@ class Estimate:
     Attributes:
         device: its name.
         texts: how many.
-        shots: of each text; twirled, a multiple of 32.
+        shots: of each text; twirled, a multiple of the randomizations.
         jobs: in how many jobs.
         executions: texts × shots, with those of the calibrations.
         execution_seconds: of one execution: repetition delay, initialization and circuit.
@@ -52,6 +54,8 @@ def estimate(backend: RuntimeBackend, circuit: Circuit, texts: int, shots: int) 
     texts = whole_number("texts", texts, 0, 2**40)
     shots = backend.settings.shots(whole_number("shots", shots, 1, MAX_SHOTS))
     prepared = backend.prepare(circuit)
+    if math.isnan(prepared.seconds):
+        execution_seconds(prepared.isa, backend.device())  # raises, with what is missing
     most = prepared.rows_per_job(shots, backend.limits)
     rows = [most] * (texts // most) + [texts % most] * bool(texts % most)
     return Estimate(
