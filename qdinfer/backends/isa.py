@@ -66,6 +66,9 @@ def to_isa(
             f"initial layout: found {list(layout)}; expected {circuit.num_qubits} different qubits of the device's "
             f"{'own' if size is None else size}"
         )
+    broken = [q for q in layout or () if not backend.target.instruction_supported("measure", (q,))]
+    if broken:
+        raise BackendError(f"{backend.name}: found qubits {broken} in the initial layout, which it cannot measure now")
     try:
         manager = generate_preset_pass_manager(
             backend=backend,
@@ -74,8 +77,9 @@ def to_isa(
             initial_layout=None if layout is None else list(layout),
         )
         isa = manager.run(measured)
-    except QiskitError as error:
-        raise BackendError(f"{backend.name}: the circuit cannot be transpiled for it ({error.message})") from error
+    except (QiskitError, LookupError, TypeError) as error:  # the transpiler leaks these, where couplings are missing
+        reason = getattr(error, "message", error)
+        raise BackendError(f"{backend.name}: the circuit cannot be transpiled for it ({reason})") from error
     check_isa(isa, backend.target, backend.name)
     return isa
 

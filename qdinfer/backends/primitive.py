@@ -40,7 +40,9 @@ class PrimitiveBackend:
         """Take over a primitive or a device.
 
         Args:
-            primitive: a sampler, or a device (fake ones and other vendors' too).
+            primitive: a sampler, or a device (fake ones and other vendors' too). What is random about it is its own
+                affair: a `StatevectorSampler` with a whole number as its seed gives each row the same randomness, with
+                a generator it does not.
             shots: measurements a text.
             device: what a sampler runs on, where it does not tell by its `backend`, or another than it tells; its
                 gates and wiring are kept to. A sampler without a device gets the circuit in plain gates.
