@@ -35,7 +35,8 @@ class Classifier:
 
         Args:
             artifact: the student.
-            backend: ``"exact"``, ``"aer"``, or any object with the method of `Backend`.
+            backend: ``"exact"``, ``"aer"``, ``"fake:DEVICE"``, ``"ibm:DEVICE"``, ``"ibm:least_busy"``, or any object
+                with the method of `Backend`.
             threads: CPU threads for one call; None for all that this process may use.
 
         Raises:
@@ -75,7 +76,8 @@ class Classifier:
 
         Args:
             path: where it is. Nothing is ever fetched.
-            backend: ``"exact"``, ``"aer"``, or any object with the method of `Backend`.
+            backend: ``"exact"``, ``"aer"``, ``"fake:DEVICE"``, ``"ibm:DEVICE"``, ``"ibm:least_busy"``, or any object
+                with the method of `Backend`.
             threads: CPU threads for one call; None for all that this process may use.
 
         Raises:

@@ -13,12 +13,14 @@ def backend_for(name: str | Backend, artifact: Artifact, *, threads: int | None 
     """The backend of that name for a student; one that is given whole is taken as it is.
 
     Args:
-        name: ``"exact"``, ``"aer"`` (exact values, on Aer), or a backend.
+        name: ``"exact"``, ``"aer"`` (exact values, on Aer), ``"fake:DEVICE"`` (one of IBM's fake devices, simulated
+            here with its noise), ``"ibm:DEVICE"`` or ``"ibm:least_busy"``, with 4096 shots a text on devices, or a
+            backend.
         artifact: the student that it shall run.
         threads: CPU threads for one call of the exact engine; None for one.
 
     Raises:
-        InputError: no such name.
+        InputError: no such name, or no such fake device.
         BackendError: it cannot run this student.
         MissingExtraError: it needs an extra that is not installed.
     """
@@ -30,6 +32,14 @@ def backend_for(name: str | Backend, artifact: Artifact, *, threads: int | None 
         from .aer import AerBackend
 
         return AerBackend()
+    if isinstance(name, str) and name.startswith(("fake:", "ibm:")) and not name.endswith(":"):
+        from .runtime import RuntimeBackend, device_named
+
+        kind, _, device = name.partition(":")
+        return RuntimeBackend(device_named(device) if kind == "fake" else device)
     if isinstance(name, Backend) and not isinstance(name, type):
         return name
-    raise InputError(f"backend: found {name!r}; expected 'exact', 'aer' or an object with an expectations() method")
+    raise InputError(
+        f"backend: found {name!r}; expected 'exact', 'aer', 'fake:DEVICE', 'ibm:DEVICE', 'ibm:least_busy' or an object "
+        "with an expectations() method"
+    )

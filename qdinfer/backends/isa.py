@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..circuit import Circuit, affine
-from ..errors import BackendError, InputError, JournalError
+from ..errors import BackendError, InputError, JournalError, whole_number
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -22,6 +22,8 @@ __all__ = [
     "NotIsaError",
     "calibration_circuit",
     "check_isa",
+    "checked_layout",
+    "control_instructions",
     "execution_seconds",
     "isa_from_json",
     "isa_to_json",
@@ -30,6 +32,10 @@ __all__ = [
 
 MEASURED = "meas"
 """The classical register: bit q is qubit q of the circuit, wherever the transpiler put it."""
+
+_CONTROL = {"barrier": 0, "rz": 1, "delay": 1, "measure": 10, "reset": 17}
+_CONTROL_GATES = {1: 2, 2: 5}  # by the number of qubits
+_CONTROL_INIT = 50
 
 
 class NotIsaError(BackendError):
@@ -59,29 +65,44 @@ def to_isa(
     size = backend.num_qubits
     if size is not None and size < circuit.num_qubits:
         raise BackendError(f"{backend.name}: found {size} qubits; expected {circuit.num_qubits}, as the circuit has")
-    if initial_layout is not None:
-        _check_layout(initial_layout, circuit.num_qubits, size)
+    layout = checked_layout(initial_layout)
+    if layout is not None and (len(layout) != circuit.num_qubits or (size is not None and max(layout) >= size)):
+        raise InputError(
+            f"initial layout: found {list(layout)}; expected {circuit.num_qubits} different qubits of the device's "
+            f"{'own' if size is None else size}"
+        )
+    broken = [q for q in layout or () if not backend.target.instruction_supported("measure", (q,))]
+    if broken:
+        raise BackendError(f"{backend.name}: found qubits {broken} in the initial layout, which it cannot measure now")
     try:
         manager = generate_preset_pass_manager(
             backend=backend,
             optimization_level=3,
             seed_transpiler=seed,
-            initial_layout=None if initial_layout is None else list(initial_layout),
+            initial_layout=None if layout is None else list(layout),
         )
         isa = manager.run(measured)
-    except QiskitError as error:
-        raise BackendError(f"{backend.name}: the circuit cannot be transpiled for it ({error.message})") from error
+    except (QiskitError, LookupError, TypeError) as error:  # the transpiler leaks these, where couplings are missing
+        reason = getattr(error, "message", error)
+        raise BackendError(f"{backend.name}: the circuit cannot be transpiled for it ({reason})") from error
     check_isa(isa, backend.target, backend.name)
     return isa
 
 
-def _check_layout(layout: Sequence[int], num_qubits: int, size: int | None) -> None:
-    fits = len(layout) == num_qubits == len(set(layout))
-    if not fits or min(layout) < 0 or (size is not None and max(layout) >= size):
-        raise InputError(
-            f"initial layout: found {list(layout)}; expected {num_qubits} different qubits of the device's "
-            f"{'own' if size is None else size}"
-        )
+def checked_layout(layout: Sequence[int] | None) -> tuple[int, ...] | None:
+    """The layout as plain numbers, if it is one of any circuit and device.
+
+    Raises:
+        InputError: it is no sequence of different whole numbers from 0.
+    """
+    if layout is None:
+        return None
+    if not hasattr(layout, "__len__"):
+        raise InputError(f"initial layout: found {layout!r}; expected the device's qubit for each of the circuit's")
+    numbers = tuple(whole_number(f"initial layout[{q}]", place, 0, 2**31 - 1) for q, place in enumerate(layout))
+    if not numbers or len(set(numbers)) != len(numbers):
+        raise InputError(f"initial layout: found {list(numbers)}; expected different qubits")
+    return numbers
 
 
 def check_isa(isa: QuantumCircuit, target: Target, name: str) -> None:
@@ -142,6 +163,19 @@ def execution_seconds(isa: QuantumCircuit, backend: BackendV2) -> float:
     return float(delay) + max((seconds for seconds in known if seconds is not None), default=0.0) + float(length)
 
 
+def control_instructions(isa: QuantumCircuit) -> int:
+    """The control system's instructions for the qubit that has most, for one row, as IBM counts them.
+
+    (https://quantum.cloud.ibm.com/docs/guides/job-limits)
+    """
+    count = dict.fromkeys(range(isa.num_qubits), 0)
+    for instruction in isa.data:
+        each = _CONTROL.get(instruction.operation.name, _CONTROL_GATES.get(len(instruction.qubits), 0))
+        for qubit in instruction.qubits:
+            count[isa.find_bit(qubit).index] += each
+    return _CONTROL_INIT + max(count.values())
+
+
 def isa_to_json(isa: QuantumCircuit) -> str:
     """A circuit as text: gates, qubits, angles as sums of multiples of inputs, and where each measurement goes."""
     rows: list[list[Any]] = []
@@ -182,7 +216,7 @@ def isa_from_json(text: str) -> QuantumCircuit:
                 values.append(value)
             gate = Barrier(len(qubits)) if name == "barrier" else gates[name].base_class(*values)
             isa.append(gate, qubits, bits)
-    except (ValueError, LookupError, TypeError, AttributeError, QiskitError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, QiskitError) as error:
         raise JournalError(
             f"circuit: found no circuit of a device ({error!r}); expected one as it was written"
         ) from error

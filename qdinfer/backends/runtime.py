@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import math
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +21,17 @@ from ..errors import BackendError, InputError, require, whole_number
 from ..predictions import BoolArray, Expectations, FloatArray
 from .base import MAX_SHOTS
 from .ibm_client import Patience
-from .ibm_jobs import JobService, TooManyJobsError
-from .isa import MEASURED, NotIsaError, calibration_circuit, check_isa, execution_seconds, to_isa
+from .ibm_jobs import JobService, JobState, SessionClosedError, TooManyJobsError
+from .isa import (
+    MEASURED,
+    NotIsaError,
+    calibration_circuit,
+    check_isa,
+    checked_layout,
+    control_instructions,
+    execution_seconds,
+    to_isa,
+)
 from .sampling import Measured
 
 if TYPE_CHECKING:
@@ -28,9 +41,11 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "Prepared", "RuntimeBackend", "RuntimeSettings", "device_named"]
 
 _FEATURE = "running on IBM Quantum"
-_RANDOMIZATIONS = 32  # twirls of a row; the client's own choice may exceed the shots that were asked for
+_RANDOMIZATIONS = 32  # twirls of a row, at least; the client's own choice may exceed the shots that were asked for
+_SHOTS_EACH = 64  # of one twirl, at most: what it leaves of a readout's asymmetry is common to them, and no shot noise
 _CALIBRATION_SHOTS = 16_384  # of the empty circuit, in each job
 _JOB_SECONDS = 2.0  # of every job, beside its executions, as IBM documents
+_LONGEST = 3 * 3600.0  # seconds after which the service ends a job
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,8 @@ class RuntimeSettings:
         mode: ``"batch"``, ``"session"`` or ``"job"``: how the service schedules the jobs.
         seed_transpiler: the same seed and calibration give the same circuit on the device.
         initial_layout: the device's qubit for each of the circuit's; None: the transpiler chooses.
-        twirl_gates: whether two-qubit gates are Pauli-twirled, over 32 randomizations a text.
+        twirl_gates: whether two-qubit gates are Pauli-twirled, over at least 32 randomizations a text, and one
+            for 64 shots.
         dynamical_decoupling: the sequence for idle qubits, ``"XX"``, ``"XpXm"`` or ``"XY4"``; None: none.
         mitigate_readout: whether readout error is divided out: measurements are twirled, and each job measures the
             empty circuit as well, at least 16 384 times, whose expectation values are what readout leaves of 1 (van
@@ -61,6 +77,7 @@ class RuntimeSettings:
         if self.dynamical_decoupling not in (None, "XX", "XpXm", "XY4"):
             raise InputError(f"dynamical decoupling: found {self.dynamical_decoupling!r}; expected XX, XpXm or XY4")
         whole_number("seed_transpiler", self.seed_transpiler, 0, 2**32 - 1)
+        object.__setattr__(self, "initial_layout", checked_layout(self.initial_layout))
 
     @property
     def twirled(self) -> bool:
@@ -69,7 +86,14 @@ class RuntimeSettings:
 
     def shots(self, asked: int) -> int:
         """The shots that are run where so many are asked for: twirled, as many for each randomization."""
-        return -(-asked // _RANDOMIZATIONS) * _RANDOMIZATIONS if self.twirled else asked
+        if not self.twirled:
+            return asked
+        number = self.randomizations(asked)
+        return -(-asked // number) * number
+
+    def randomizations(self, shots: int) -> int:
+        """How many twirls of a row share its shots; a multiple of 32, and the same for `shots(shots)`."""
+        return -(-shots // (_RANDOMIZATIONS * _SHOTS_EACH)) * _RANDOMIZATIONS if self.twirled else 1
 
     def sampler_options(self, shots: int, *, tags: Sequence[str] = (), seed_simulator: int | None = None) -> Any:
         """The client's `SamplerOptions`."""
@@ -79,8 +103,8 @@ class RuntimeSettings:
         options.twirling.enable_gates = self.twirl_gates
         options.twirling.enable_measure = self.mitigate_readout
         if self.twirled:
-            options.twirling.num_randomizations = _RANDOMIZATIONS
-            options.twirling.shots_per_randomization = shots // _RANDOMIZATIONS
+            options.twirling.num_randomizations = self.randomizations(shots)
+            options.twirling.shots_per_randomization = shots // self.randomizations(shots)
         options.dynamical_decoupling.enable = self.dynamical_decoupling is not None
         if self.dynamical_decoupling is not None:
             options.dynamical_decoupling.sequence_type = self.dynamical_decoupling
@@ -95,7 +119,7 @@ class Limits:
 
     Attributes:
         executions: rows × shots, with those of the calibration.
-        control_instructions: on one qubit, over all rows.
+        control_instructions: on one qubit, over all rows; dynamical decoupling adds some that are not counted here.
         two_qubit_gates: in the circuit.
         seconds: of estimated time; the service ends a job after 3 h.
     """
@@ -107,6 +131,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         whole_number("executions", self.executions, 1, 10_000_000)
+        whole_number("control_instructions", self.control_instructions, 1, 26_800_000)
+        whole_number("two_qubit_gates", self.two_qubit_gates, 0, 5_000_000)
+        if not _JOB_SECONDS < self.seconds <= _LONGEST:
+            raise InputError(
+                f"seconds: found {self.seconds}; expected a number above {_JOB_SECONDS:g} and up to {_LONGEST:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -116,7 +146,7 @@ class Prepared:
     Attributes:
         isa: the ISA circuit, its inputs unbound.
         calibration: its measurements alone; None without readout mitigation.
-        seconds: of one execution; NaN if the device does not tell.
+        seconds: of one execution; NaN if it is simulated here and does not tell.
         device: its name.
     """
 
@@ -148,16 +178,23 @@ class Prepared:
             raise BackendError(
                 f"{self.device}: found {sizes.count(2)} two-qubit gates; expected at most {limits.two_qubit_gates}"
             )
-        each = [self.isa.find_bit(qubit).index for i in self.isa.data for qubit in i.qubits]
-        busiest = int(np.bincount(each).max())
-        most = [limits.executions // shots - self.calibrations(shots), limits.control_instructions // busiest]
-        if self.seconds > 0:
-            most.append(int((limits.seconds - _JOB_SECONDS) / (shots * self.seconds)) - self.calibrations(shots))
+        busiest = control_instructions(self.isa)
+        if busiest > limits.control_instructions:
+            raise BackendError(
+                f"{self.device}: found {busiest} control instructions on one qubit; expected at most "
+                f"{limits.control_instructions}"
+            )
+        calibrations = self.calibrations(shots)
+        most = [limits.executions // shots - calibrations, limits.control_instructions // busiest]
+        seconds = ""
+        if not math.isnan(self.seconds):
+            most.append(int((limits.seconds - _JOB_SECONDS) / (shots * self.seconds)) - calibrations)
+            seconds = f" and {self.job_seconds(1, shots):.0f} s"
         if min(most) < 1:
             raise BackendError(
-                f"{self.device}: found {self.executions(1, shots)} executions and {self.job_seconds(1, shots):.0f} s "
-                f"for one text at {shots} shots; expected at most {limits.executions} and {limits.seconds:.0f} s in a "
-                "job; take fewer shots"
+                f"{self.device}: found {self.executions(1, shots)} executions{seconds} for one text at {shots} shots"
+                f"{', with those of the calibration' if calibrations else ''}; expected at most {limits.executions} "
+                f"and {limits.seconds:.0f} s in a job; take fewer shots"
             )
         return min(most)
 
@@ -198,9 +235,12 @@ class RuntimeBackend:
         """
         require("qiskit_ibm_runtime", feature=_FEATURE, extra="ibm")
         from qiskit.providers import BackendV2
+        from qiskit_ibm_runtime import IBMBackend
 
         if not isinstance(device, str | BackendV2) or not device:
             raise InputError(f"device: found {device!r}; expected a name, or a BackendV2")
+        if isinstance(device, IBMBackend):  # it would be taken for a simulation, and charged
+            raise InputError(f"device: found the service's own {device.name}; expected its name, {device.name!r}")
         self.settings = settings or RuntimeSettings()
         self.limits = limits or Limits()
         self._device = device
@@ -213,6 +253,7 @@ class RuntimeBackend:
             )
         self.note = note
         self._prepared: dict[str, Prepared] = {}
+        self._lock = threading.RLock()  # over what is prepared, and over each call of the service
 
     @property
     def name(self) -> str:
@@ -255,6 +296,8 @@ class RuntimeBackend:
     def prepare(self, circuit: Circuit, isa: QuantumCircuit | None = None) -> Prepared:
         """Make a circuit ready for the device, once.
 
+        A device that is simulated here may leave open how long it takes; one that is paid for may not.
+
         Args:
             circuit: the trained circuit.
             isa: the ISA circuit to go on with, of the same circuit; None to make one.
@@ -263,22 +306,37 @@ class RuntimeBackend:
             NotIsaError: the device cannot run it any more: its calibration has changed.
             BackendError: the device cannot run the circuit at all, or cannot be reached.
         """
-        device = self.device(circuit.num_qubits)
-        settings = self.settings
-        known = self._prepared.get(circuit.sha256)
-        if known is None or isa is not None:
-            if isa is None:
-                isa = to_isa(circuit, device, seed=settings.seed_transpiler, initial_layout=settings.initial_layout)
-            calibration = calibration_circuit(isa) if settings.mitigate_readout else None
-            known = Prepared(isa, calibration, execution_seconds(isa, device), str(device.name))
-            self._prepared[circuit.sha256] = known
-        check_isa(known.isa, device.target, self.name)
+        with self._lock:
+            device = self.device(circuit.num_qubits)
+            known = self._prepared.get(circuit.sha256)
+            isa = known.isa if known is not None and isa is None else isa
+            if isa is not None:
+                self._check_still(isa, device)
+            if known is None or isa is not known.isa:
+                known = self._prepared[circuit.sha256] = self._made_ready(circuit, device, isa)
+        return known
+
+    def _check_still(self, isa: QuantumCircuit, device: BackendV2) -> None:
+        """See that the device can run a circuit that was made for it before."""
+        check_isa(isa, device.target, self.name)
         if hasattr(device, "check_faulty"):
             try:
-                device.check_faulty(known.isa)
+                device.check_faulty(isa)
             except ValueError as error:
                 raise NotIsaError(f"{self.name}: {error}") from error
-        return known
+
+    def _made_ready(self, circuit: Circuit, device: BackendV2, isa: QuantumCircuit | None) -> Prepared:
+        settings = self.settings
+        if isa is None:
+            isa = to_isa(circuit, device, seed=settings.seed_transpiler, initial_layout=settings.initial_layout)
+        try:
+            seconds = execution_seconds(isa, device)
+        except BackendError:
+            if not self.local:
+                raise
+            seconds = math.nan
+        calibration = calibration_circuit(isa) if settings.mitigate_readout else None
+        return Prepared(isa, calibration, seconds, str(device.name))
 
     def pubs(self, prepared: Prepared, circuit: Circuit, angles: FloatArray, shots: int) -> list[Any]:
         """What one job samples: all rows, then the calibrations."""
@@ -302,58 +360,111 @@ class RuntimeBackend:
         """See `SamplingBackend.measure`. Twirled, shots are rounded up to a multiple of 32."""
         angles = circuit.check_angles(angles)
         shots = self.settings.shots(whole_number("shots", shots, 1, MAX_SHOTS))
+        offset = whole_number("offset", offset, 0, 2**63 - 1)
         if not len(angles):
-            return Measured.from_bits(np.zeros((0, shots, circuit.num_qubits), np.bool_), circuit.observable_masks)
+            return Measured.from_bits(np.empty((0, shots, circuit.num_qubits), np.bool_), circuit.observable_masks)
         prepared = self.prepare(circuit)
         step = prepared.rows_per_job(shots, self.limits)
-        jobs = [self.pubs(prepared, circuit, angles[i : i + step], shots) for i in range(0, len(angles), step)]
-        results = self._sample_here(jobs, shots, offset) if self.local else self._sample_there(jobs, shots)
+        parts = [angles[i : i + step] for i in range(0, len(angles), step)]
+        jobs = [self.pubs(prepared, circuit, part, shots) for part in parts]
+        if self.local:
+            seeds = [self._seeds(part, offset, number) for number, part in enumerate(parts)]
+            results = [self._sample_here(job, shots, both) for job, both in zip(jobs, seeds, strict=True)]
+        else:
+            results = self._sample_there(jobs, shots)
         return Measured.concatenate([self.measured(circuit, bits) for bits in results])
 
-    def _sample_here(self, jobs: list[list[Any]], shots: int, offset: int) -> list[list[BoolArray]]:
-        from qiskit.exceptions import QiskitError
+    def _seeds(self, angles: FloatArray, offset: int, number: int) -> tuple[int | None, int | None]:
+        """Of a simulated job and its calibration.
+
+        Aer gives row i the seed + 2113·i, and so correlates whatever else starts from a seed nearby.
+        """
+        if self._seed is None:
+            return None, None
+        content = np.array([self._seed, offset, number]).tobytes() + np.asarray(angles, np.float64).tobytes()
+        one, other = np.frombuffer(hashlib.sha256(content).digest()[:8], "<u4") >> 2  # Aer takes 31 bits
+        return int(one), int(other)
+
+    def _sample_here(self, job: list[Any], shots: int, seeds: tuple[int | None, int | None]) -> list[BoolArray]:
+        """One job. Its calibrations are simulated in one, for each takes seconds on a device of many qubits."""
+        rows, *calibrations = job
+        bits = [self._simulated(rows, shots, seeds[0])]
+        if calibrations:
+            bits.append(self._simulated(calibrations[0], self.settings.shots(len(calibrations) * shots), seeds[1]))
+        return bits
+
+    def _simulated(self, pub: Any, shots: int, seed: int | None) -> BoolArray:
         from qiskit_ibm_runtime.executor_sampler import Sampler
 
-        results = []
-        for number, pubs in enumerate(jobs):
-            seed = None if self._seed is None else (self._seed + 7919 * number + 104_729 * offset) % 2**31
-            options = self.settings.sampler_options(shots, seed_simulator=seed)
-            try:
-                result = Sampler(mode=self._device, options=options).run(pubs, shots=shots).result()
-            except QiskitError as error:
-                raise BackendError(f"{self.name}: the simulation failed: {error.message}") from error
-            results.append([pub.data[MEASURED].to_bool_array(order="little") for pub in result])
-        return results
+        options = self.settings.sampler_options(shots, seed_simulator=seed)
+        try:
+            result = Sampler(mode=self._device, options=options).run([pub], shots=shots).result()
+        except Exception as error:  # of Qiskit, Aer, samplomatic or the device
+            raise BackendError(f"{self.name}: the simulation failed: {getattr(error, 'message', error)!s}") from error
+        bits: BoolArray = result[0].data[MEASURED].to_bool_array(order="little")
+        return bits
 
     def _sample_there(self, jobs: list[list[Any]], shots: int) -> list[list[BoolArray]]:
-        service = self.service
-        session = service.open_session()
-        submitted = []
-        for pubs in jobs:
-            tag = f"qdinfer-{secrets.token_hex(16)}"
-            submitted.append(self._submitted(pubs, shots, tag, session))
-        if session is not None:
-            service.close_session(session)
-        results = []
-        for job in submitted:
-            while not (state := service.look(job)).final:
-                time.sleep(self.patience.poll)
-            if state.status != "DONE":
-                raise BackendError(
-                    f"{self.name}: job {job} ended as {state.status}: {state.reason or 'no reason given'}"
-                )
-            results.append(service.fetch(job))
-        return results
+        submitted: list[str] = []
+        try:
+            self._submit(jobs, shots, submitted)
+            return [self._fetched(job) for job in submitted]
+        except BackendError:
+            with suppress(BackendError):  # what nobody will read shall not be paid for
+                for job in submitted:
+                    with self._lock:
+                        self.service.cancel(job)
+            raise
 
-    def _submitted(self, pubs: list[Any], shots: int, tag: str, session: str | None) -> str:
+    def _submit(self, jobs: list[list[Any]], shots: int, submitted: list[str]) -> None:
+        """Submit all jobs, and list them as they are; the session is closed behind them."""
+        session = self._open_session()
+        try:
+            for pubs in jobs:
+                tag = f"qdinfer-{secrets.token_hex(16)}"
+                try:
+                    submitted.append(self._submitted(pubs, shots, tag, session, submitted))
+                except SessionClosedError:  # its time was up
+                    session = self._open_session()
+                    submitted.append(self._submitted(pubs, shots, tag, session, submitted))
+        finally:
+            if session is not None:
+                try:
+                    with self._lock:
+                        self.service.close_session(session)
+                except BackendError as error:  # no reason to lose the jobs in it
+                    self.note(f"{error}; session {session} will close by itself")
+
+    def _open_session(self) -> str | None:
+        with self._lock:
+            return self.service.open_session()
+
+    def _submitted(self, pubs: list[Any], shots: int, tag: str, session: str | None, earlier: Sequence[str]) -> str:
+        """A job's id. While earlier jobs of this call are pending, the service may refuse as often as it likes."""
         options = self.settings.sampler_options(shots, tags=[tag])
-        for attempt in range(1, self.patience.attempts + 1):
+        attempt = 0
+        while True:
             try:
-                return self.service.submit(pubs, shots, options, tag, session).job
-            except TooManyJobsError as error:
-                refused = error
-                time.sleep(self.patience.delay(attempt) if error.wait is None else error.wait)
-        raise refused
+                with self._lock:
+                    return self.service.submit(pubs, shots, options, tag, session).job
+            except TooManyJobsError as refused:
+                attempt += 1
+                if attempt >= self.patience.attempts and all(self._look(job).final for job in earlier):
+                    raise
+                wait = refused.wait
+                time.sleep(self.patience.delay(min(attempt, self.patience.attempts)) if wait is None else wait)
+
+    def _look(self, job: str) -> JobState:
+        with self._lock:
+            return self.service.look(job)
+
+    def _fetched(self, job: str) -> list[BoolArray]:
+        while not (state := self._look(job)).final:
+            time.sleep(self.patience.poll)
+        if state.status != "DONE":
+            raise BackendError(f"{self.name}: job {job} ended as {state.status}: {state.reason or 'no reason given'}")
+        with self._lock:
+            return self.service.fetch(job)
 
 
 def device_named(name: str) -> BackendV2:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..backends.base import MAX_SHOTS
+from ..backends.isa import execution_seconds
 from ..backends.runtime import RuntimeBackend
 from ..circuit import Circuit
 from ..errors import whole_number
@@ -19,7 +21,7 @@ class Estimate:
     Attributes:
         device: its name.
         texts: how many.
-        shots: of each text, over all rounds; twirled, a multiple of 32 in each.
+        shots: of each text, over all rounds; twirled, a multiple of the randomizations in each.
         jobs: in how many jobs.
         executions: texts × shots, with those of the calibrations.
         execution_seconds: of one execution: repetition delay, initialization and circuit.
@@ -52,6 +54,8 @@ def estimate(backend: RuntimeBackend, circuit: Circuit, texts: int, *rounds: int
     texts = whole_number("texts", texts, 0, 2**40)
     shots = [backend.settings.shots(whole_number("shots", asked, 1, MAX_SHOTS)) for asked in rounds]
     prepared = backend.prepare(circuit)
+    if math.isnan(prepared.seconds):
+        execution_seconds(prepared.isa, backend.device())  # raises, with what is missing
     jobs = [(rows, each) for each in shots for rows in _cut(texts, prepared.rows_per_job(each, backend.limits))]
     return Estimate(
         device=prepared.device,

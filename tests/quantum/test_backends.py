@@ -80,7 +80,7 @@ class TestParity:
         assert isinstance(backend_for("exact", student), ExactBackend)
         assert isinstance(backend_for("aer", student), AerBackend)
         assert backend_for(exact, student) is exact
-        with pytest.raises(InputError, match=r"backend: found 'eaxct'; expected 'exact', 'aer' or an object with"):
+        with pytest.raises(InputError, match=r"backend: found 'eaxct'; expected 'exact', 'aer', 'fake:DEVICE'"):
             backend_for("eaxct", student)
 
 

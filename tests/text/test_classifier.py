@@ -179,9 +179,12 @@ def test_one_method_makes_a_backend() -> None:
     assert not isinstance(object(), Backend)
 
 
-@pytest.mark.parametrize("backend", ["ibm", "", "Exact", object(), 3])
+@pytest.mark.parametrize("backend", ["ibm", "ibm:", "fake:", "", "Exact", object(), 3])
 def test_an_unknown_backend_is_refused(classifier: Classifier, backend: Any) -> None:
-    expected = f"backend: found {backend!r}; expected 'exact', 'aer' or an object with an expectations() method"
+    expected = (
+        f"backend: found {backend!r}; expected 'exact', 'aer', 'fake:DEVICE', 'ibm:DEVICE', 'ibm:least_busy' or an "
+        "object with an expectations() method"
+    )
     for call in (
         lambda: classifier.classify(["sun"], backend=backend),
         lambda: classifier.stream(["sun"], backend=backend),

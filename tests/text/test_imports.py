@@ -204,6 +204,26 @@ MISSING = [
         'reading a circuit needs an optional part: pip install "qdinfer[aer]"',
     ),
     (
+        ("qiskit",),
+        "qdinfer.PrimitiveBackend(None)",
+        'running on a primitive needs an optional part: pip install "qdinfer[aer]"',
+    ),
+    (
+        ("qiskit_ibm_runtime",),
+        "qdinfer.RuntimeBackend('ibm_fez')",
+        'running on IBM Quantum needs an optional part: pip install "qdinfer[ibm]"',
+    ),
+    (
+        ("qiskit_ibm_runtime",),
+        "qdinfer.Classifier.load(path, backend='ibm:least_busy')",
+        'running on IBM Quantum needs an optional part: pip install "qdinfer[ibm]"',
+    ),
+    (
+        ("qiskit_ibm_runtime",),
+        "qdinfer.Classifier.load(path, backend='fake:FakeFez')",
+        'a fake device needs an optional part: pip install "qdinfer[ibm]"',
+    ),
+    (
         ("onnx",),
         "qdinfer.compile_artifact(qdinfer.Artifact.open(path))",
         'compiling a circuit needs an optional part: pip install "qdinfer[compile]"',
