@@ -360,7 +360,7 @@ class TestService:
         angles, errors = random_angles(6), {}
         for mitigated in (False, True):
             there = backend(mode="job", mitigate_readout=mitigated, limits=Limits())
-            found = there.measure(circuit, angles, 8192).expectations("found")
+            found = there.measure(circuit, angles, 32_768).expectations("found")
             errors[mitigated] = np.abs(found.values - exact(circuit, angles)).max()
         assert errors[False] > 0.1
         assert errors[True] < errors[False] / 3
