@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qiskit.transpiler import Target
 
 __all__ = [
+    "IDLE",
     "MEASURED",
     "NotIsaError",
     "calibration_circuit",
@@ -32,6 +33,9 @@ __all__ = [
 
 MEASURED = "meas"
 """The classical register: bit q is qubit q of the circuit, wherever the transpiler put it."""
+
+IDLE = "idle"
+"""The input of a calibration circuit."""
 
 _CONTROL = {"barrier": 0, "rz": 1, "delay": 1, "measure": 10, "reset": 17}
 _CONTROL_GATES = {1: 2, 2: 5}  # by the number of qubits
@@ -124,12 +128,21 @@ def check_isa(isa: QuantumCircuit, target: Target, name: str) -> None:
 
 
 def calibration_circuit(isa: QuantumCircuit) -> QuantumCircuit:
-    """The measurements of a circuit alone: what they read from qubits in state 0 tells their error."""
+    """The measurements of a circuit alone: what they read from qubits in state 0 tells their error.
+
+    It has an input `IDLE`, an RZ on each qubit before its measurement, which changes nothing of what is measured and
+    takes no time: with it, any number of repetitions is one PUB of many rows, as large as one.
+    """
+    from qiskit.circuit import Parameter
+
     empty: QuantumCircuit = isa.copy_empty_like()
     empty.global_phase = 0
-    for instruction in isa.data:
-        if instruction.operation.name == "measure":
-            empty.append(instruction)
+    idle = Parameter(IDLE)
+    measurements = [instruction for instruction in isa.data if instruction.operation.name == "measure"]
+    for instruction in measurements:
+        empty.rz(idle, instruction.qubits)
+    for instruction in measurements:
+        empty.append(instruction)
     return empty
 
 

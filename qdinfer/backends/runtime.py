@@ -23,6 +23,7 @@ from .base import MAX_SHOTS
 from .ibm_client import Patience
 from .ibm_jobs import JobService, JobState, SessionClosedError, TooManyJobsError
 from .isa import (
+    IDLE,
     MEASURED,
     NotIsaError,
     calibration_circuit,
@@ -156,7 +157,7 @@ class Prepared:
     device: str
 
     def calibrations(self, shots: int) -> int:
-        """How often the calibration circuit stands in a job, for all circuits of a job have the same shots."""
+        """How often a job runs the calibration circuit, for all circuits of a job have the same shots."""
         return 0 if self.calibration is None else -(-_CALIBRATION_SHOTS // shots)
 
     def executions(self, rows: int, shots: int) -> int:
@@ -339,9 +340,11 @@ class RuntimeBackend:
         return Prepared(isa, calibration, seconds, str(device.name))
 
     def pubs(self, prepared: Prepared, circuit: Circuit, angles: FloatArray, shots: int) -> list[Any]:
-        """What one job samples: all rows, then the calibrations."""
+        """What one job samples: all rows, then the calibrations, a PUB each."""
         rows = [(prepared.isa, circuit.bindings(angles))]
-        return rows + [(prepared.calibration,)] * prepared.calibrations(shots)
+        if prepared.calibration is None:
+            return rows
+        return [*rows, (prepared.calibration, {(IDLE,): np.zeros((prepared.calibrations(shots), 1))})]
 
     def measured(self, circuit: Circuit, bits: Sequence[BoolArray]) -> Measured:
         """What a job's bits, PUB by PUB, say of its rows."""
@@ -349,7 +352,7 @@ class RuntimeBackend:
         measured = Measured.from_bits(bits[0], masks)
         if not self.settings.mitigate_readout:
             return measured
-        empty = np.concatenate([pub.reshape(1, -1, pub.shape[-1]) for pub in bits[1:]], axis=1)
+        empty = bits[1].reshape(1, -1, bits[1].shape[-1])
         return measured.mitigated(Measured.from_bits(empty, masks))
 
     def expectations(self, circuit: Circuit, angles: FloatArray) -> Expectations:
@@ -386,11 +389,12 @@ class RuntimeBackend:
         return int(one), int(other)
 
     def _sample_here(self, job: list[Any], shots: int, seeds: tuple[int | None, int | None]) -> list[BoolArray]:
-        """One job. Its calibrations are simulated in one, for each takes seconds on a device of many qubits."""
+        """One job. Its calibrations are simulated as one, for each takes seconds on a device of many qubits."""
         rows, *calibrations = job
         bits = [self._simulated(rows, shots, seeds[0])]
-        if calibrations:
-            bits.append(self._simulated(calibrations[0], self.settings.shots(len(calibrations) * shots), seeds[1]))
+        for circuit, idle in calibrations:
+            many = self.settings.shots(len(idle[(IDLE,)]) * shots)
+            bits.append(self._simulated((circuit, {(IDLE,): np.zeros((1, 1))}), many, seeds[1]))
         return bits
 
     def _simulated(self, pub: Any, shots: int, seed: int | None) -> BoolArray:

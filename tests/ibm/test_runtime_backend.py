@@ -171,9 +171,9 @@ class TestFake:
         """Equal ones would be one measurement, sold as many."""
         backend = RuntimeBackend(misreading, seed=1, settings=RuntimeSettings(mitigate_readout=True))
         pubs = backend.pubs(backend.prepare(circuit), circuit, random_angles(1), 1024)
-        assert len(pubs) == 17
+        assert pubs[1][1]["idle",].shape == (16, 1)
         _, calibration = backend._sample_here(pubs, 1024, (1, 2))
-        assert calibration.shape == (16 * 1024, 4)
+        assert calibration.shape == (1, 16 * 1024, 4)
         parts = (~calibration).reshape(16, -1, 4).mean(1)
         assert len(np.unique(parts, axis=0)) == 16
         expected = np.sqrt(0.94 * 0.06 / 1024)
@@ -458,7 +458,7 @@ class TestService:
         assert [job.device for job in server.jobs()] == ["fake_fez"] * 2
 
     def test_a_device_that_the_service_does_not_have(self, standin: StandIn, circuit: Circuit) -> None:
-        with pytest.raises(BackendError, match=r"^ibm:ibm_nowhere: found no such device; expected one of \['fake_fez'\]"):
+        with pytest.raises(BackendError, match=r"^ibm:ibm_nowhere: found no such device; expected one of \['fake"):
             RuntimeBackend("ibm_nowhere", patience=QUICK).expectations(circuit, random_angles(1))
         standin.set_device("fake_fez", "maintenance")
         with pytest.raises(BackendError, match="^ibm:least_busy: finding the device failed: No backend matches"):

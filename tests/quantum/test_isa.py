@@ -184,8 +184,8 @@ class TestDevice:
             return
         assert ready.calibration is not None
         assert places(ready.calibration) == places(ready.isa)
-        assert dict(ready.calibration.count_ops()) == {"measure": 3}
-        assert not ready.calibration.parameters
+        assert dict(ready.calibration.count_ops()) == {"measure": 3, "rz": 3}
+        assert [parameter.name for parameter in ready.calibration.parameters] == ["idle"]
         assert ready.calibration.global_phase == 0
         assert [(r.name, r.size) for r in ready.calibration.cregs] == [("meas", 3)]
 
