@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .backends.base import Backend, SamplingBackend
     from .backends.exact import ExactBackend
     from .backends.primitive import PrimitiveBackend
-    from .backends.runtime import RuntimeBackend, RuntimeSettings
+    from .backends.runtime import RuntimeBackend
+    from .backends.settings import RuntimeSettings
     from .circuit import Circuit
     from .classifier import Classifier
     from .compiler import compile_artifact, compile_circuit
@@ -67,7 +68,7 @@ _HOMES = {  # public name → module that defines it
     "QdinferError": "errors",
     "Readout": "readout",
     "RuntimeBackend": "backends.runtime",
-    "RuntimeSettings": "backends.runtime",
+    "RuntimeSettings": "backends.settings",
     "SamplingBackend": "backends.base",
     "TextEncoder": "encoder",
     "TruncationWarning": "errors",

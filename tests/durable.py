@@ -11,7 +11,8 @@ from ibm_standin import StandIn
 
 from qdinfer import Classifier, Predictions
 from qdinfer.backends.ibm_client import Patience
-from qdinfer.backends.runtime import Limits, RuntimeBackend, RuntimeSettings
+from qdinfer.backends.runtime import RuntimeBackend
+from qdinfer.backends.settings import Limits, RuntimeSettings
 from qdinfer.runs import Run
 
 WORDS = ("sun", "rain", "goal", "match", "bank", "share", "star", "code")

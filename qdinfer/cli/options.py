@@ -139,7 +139,8 @@ def given_backend(arguments: argparse.Namespace, readout: Readout) -> str | Back
 def runtime_backend(arguments: argparse.Namespace) -> RuntimeBackend:
     """The fake or IBM device asked for, with its settings."""
     from ..backends.ibm_client import Patience
-    from ..backends.runtime import Limits, RuntimeBackend, RuntimeSettings, device_named
+    from ..backends.runtime import RuntimeBackend, device_named
+    from ..backends.settings import Limits, RuntimeSettings
 
     kind, _, device = arguments.backend.partition(":")
     patience = {name: getattr(arguments, name, None) for name in ("grace", "poll", "jobs_per_minute", "pending")}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, cast
 
-from ..backends.runtime import RuntimeBackend, RuntimeSettings
+from ..backends.runtime import RuntimeBackend
+from ..backends.settings import RuntimeSettings
 from ..errors import JournalError
 from .journal import Journal
 from .plan import chunk_of

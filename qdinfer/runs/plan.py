@@ -11,7 +11,8 @@ import numpy as np
 
 from ..artifact import Artifact
 from ..backends.base import MAX_SHOTS
-from ..backends.runtime import Prepared, RuntimeBackend
+from ..backends.runtime import RuntimeBackend
+from ..backends.settings import Prepared
 from ..circuit import Circuit
 from ..errors import InputError, whole_number
 from ..predictions import FloatArray, IntArray

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..backends.ibm_jobs import JobState, SessionClosedError, TooManyJobsError
 from ..backends.isa import NotIsaError, isa_from_json, isa_to_json
-from ..backends.runtime import Prepared, RuntimeBackend
+from ..backends.runtime import RuntimeBackend
 from ..backends.sampling import Measured
 from ..backends.sequential import label_confidence, open_rows
+from ..backends.settings import Prepared
 from ..errors import BackendError, InputError, JournalError
 from ..predictions import FloatArray, IntArray, Predictions
 from ..texts import checked_texts, warn_truncated

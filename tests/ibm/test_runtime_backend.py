@@ -36,7 +36,8 @@ from qdinfer import (
 )
 from qdinfer.backends import backend_for
 from qdinfer.backends.ibm_jobs import JobService, Patience
-from qdinfer.backends.runtime import Limits, device_named
+from qdinfer.backends.runtime import device_named
+from qdinfer.backends.settings import Limits
 from qdinfer.runs.estimate import estimate
 
 POST = {"method": "POST", "path": "^/jobs$"}

@@ -30,7 +30,7 @@ from qdinfer.backends.isa import (
     isa_to_json,
     to_isa,
 )
-from qdinfer.backends.runtime import Limits, Prepared
+from qdinfer.backends.settings import Limits, Prepared
 from qdinfer.runs.estimate import Estimate, estimate
 
 SMALL = entangled_circuit(3)
