@@ -139,6 +139,8 @@ class JobService(IbmClient):
             return service.backend(self._device)
         except QiskitBackendNotFoundError as error:
             names = sorted(backend.name for backend in service.backends())
+            if not names or self._device in names:  # it passes over devices of which it could not read everything
+                raise NoAnswerError("the client could not read the devices") from error
             raise BackendError(f"ibm:{self._device}: found no such device; expected one of {names}") from error
 
     def earlier_device(self, tag: str) -> str | None:
@@ -195,6 +197,9 @@ class JobService(IbmClient):
                 return submission
             if session is not None and not fault.passing and not self._accepts(session):
                 raise SessionClosedError(f"{self._device}: session {session} takes no more jobs")
+            if fault.status == 401 and attempt == 1:  # a token that has run out
+                self.pause(attempt, "submitting the job", fault)
+                continue
             if fault.status == 429:
                 raise TooManyJobsError(f"ibm:{self._device}: {fault.text}", fault.retry_after)
             if not fault.passing:

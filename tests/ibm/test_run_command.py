@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -228,3 +229,28 @@ def test_estimate(standin: StandIn, student_path: Path, texts: Path, capsys: pyt
     assert standin.jobs() == []
     assert main([*command, "--rate", "nan"]) == 2
     assert "--rate: found nan; expected money for a second, from 0" in told(capsys)
+
+
+def test_bar_on_a_terminal(standin: StandIn, predict: Command, tmp_path: Path) -> None:
+    standin.fault("slow_run", seconds=0.2, count=None)
+    terminal, other = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    command = [sys.executable, "-m", "qdinfer", *predict()]
+    with subprocess.Popen(command, env=environment(), stderr=other):
+        os.close(other)
+        shown = b""
+        while chunk := _read(terminal):
+            shown += chunk
+    os.close(terminal)
+    assert "note: 40 texts × 200 shots, 4 jobs, about " in shown.decode()
+    assert "of 4 jobs [" in shown.decode()
+    assert "4 of 4 jobs [" in shown.decode()
+    assert "s of QPU" in shown.decode()
+    assert len(rows(tmp_path / "labelled.csv")) == 40
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other end is closed
+        return b""
