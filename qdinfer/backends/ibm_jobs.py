@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -159,7 +159,7 @@ class JobService(IbmClient):
             self._created.popleft()
         if len(self._created) < self.patience.jobs_per_minute:
             return 0.0
-        return self._created[0] + 60.0 - now
+        return min(60.0, self._created[0] + 60.0 - now)  # a clock may have been put back
 
     def remember_creation(self, when: float) -> None:
         """Count a job that was created at that time, in seconds since the epoch, by an earlier process."""
@@ -195,14 +195,14 @@ class JobService(IbmClient):
                 fault = self.read(error)
             else:
                 return submission
-            if session is not None and not fault.passing and not self._accepts(session):
-                raise SessionClosedError(f"{self._device}: session {session} takes no more jobs")
             if fault.status == 401 and attempt == 1:  # a token that has run out
                 self.pause(attempt, "submitting the job", fault)
                 continue
             if fault.status == 429:
                 raise TooManyJobsError(f"ibm:{self._device}: {fault.text}", fault.retry_after)
             if not fault.passing:
+                if session is not None and fault.status != 401 and not self.accepts(session):
+                    raise SessionClosedError(f"{self._device}: session {session} takes no more jobs")
                 raise self.refused("the job was refused", fault)
             self.pause(attempt, "submitting the job", fault)
             # The job may be there all the same, or may still come to be.
@@ -237,16 +237,16 @@ class JobService(IbmClient):
         kept, *others = sorted(alive, key=lambda state: (_WORTH.index(state.status), state.created))
         doubles = tuple(state if state.final else self.cancel(state.id) for state in others)
         for state in doubles:
-            end = "cancelled" if state.status == "CANCELLED" else "executed before it could be cancelled"
+            end = "cancelled" if state.status == "CANCELLED" else f"{state.status}, too late to be cancelled"
             self.note(f"{self._device}: job {state.id} is a double of {kept.id}, made by the service; {end}")
         return Submission(kept.id, doubles)
 
-    def find(self, tag: str) -> list[JobState]:
-        """All jobs with that tag, whatever became of them."""
+    def find(self, tag: str, known: Collection[str] = ()) -> list[JobState]:
+        """All jobs with that tag, whatever became of them, but for those that are known by their ids."""
         found = self.call(f"looking for jobs tagged {tag}", lambda: self._list(tag))
         for job in found:
             self._jobs.setdefault(job.job_id(), job)
-        return [self.look(job.job_id()) for job in found]
+        return [self.look(job.job_id()) for job in found if job.job_id() not in known]
 
     def _list(self, tag: str) -> list[Any]:
         # Of the device's own instance: without it, the client asks the one that it used last.
@@ -331,10 +331,7 @@ class JobService(IbmClient):
 
     def accepts(self, session: str) -> bool:
         """Whether a session takes more jobs."""
-        return self.call(f"looking at session {session}", lambda: self._accepts(session))
-
-    def _accepts(self, session: str) -> bool:
-        details = self._session(session).details()
+        details = self.call(f"looking at session {session}", lambda: self._session(session).details())
         return bool(details and details["accepting_jobs"] and details["state"] != "closed")
 
     def _session(self, session: str) -> Any:

@@ -243,14 +243,18 @@ class Run:
             service.remember_creation(when)
         open_chunks = journal.chunks("asked")
         if open_chunks:
-            still = max(asked[chunk.id] for chunk in open_chunks) + self.backend.patience.grace - time.time()
+            grace = self.backend.patience.grace
+            still = min(grace, max(asked[chunk.id] for chunk in open_chunks) + grace - time.time())
             if still > 0:
                 self.backend.note(f"waiting {still:.0f} s for a job that an earlier process may have asked for")
                 time.sleep(still)
         without_job = {chunk.id for chunk in journal.chunks("planned", "asked")}
         known = {chunk.id for chunk in journal.chunks()}
         found: set[str] = set()
-        for state in service.find(journal.text("tag")):
+        over = {
+            job.id for job in journal.jobs() if job.chunk not in without_job or job.status in ("ERROR", "CANCELLED")
+        }
+        for state in service.find(journal.text("tag"), over):
             chunk = chunk_of(state.tags)
             if chunk in without_job:
                 journal.note_job(chunk, state.id, state.status, reason=state.reason)
@@ -436,6 +440,8 @@ class Run:
             self._cancel_doubles()
             for job in journal.jobs():
                 if job.usage is None:
+                    state = self.backend.service.look(job.id)
+                    journal.note_job(job.chunk, job.id, state.status, reason=state.reason)
                     self._note_usage(job.id)
         except BackendError as error:  # all is measured, and no trouble of the service shall keep it
             self.backend.note(f"the run is complete, but its end could not be seen to ({error})")
@@ -446,9 +452,9 @@ class Run:
     def _cancel_doubles(self) -> None:
         known = {job.id for job in self.journal.jobs()}
         chunks = {chunk.id for chunk in self.journal.chunks()}
-        for state in self.backend.service.find(self.journal.text("tag")):
+        for state in self.backend.service.find(self.journal.text("tag"), known):
             chunk = chunk_of(state.tags)
-            if state.id not in known and chunk in chunks:
+            if chunk in chunks:
                 state = state if state.final else self.backend.service.cancel(state.id)
                 self.journal.note_job(chunk, state.id, state.status, double=True)
 

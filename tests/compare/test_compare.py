@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from qdistill.lock import hold
 
 from qdinfer import Artifact
 from qdinfer.errors import InputError, QdinferError
+from qdinfer.lock import hold
 from qdistill.cli import main
 from qdistill.compare import runner, worker
 from qdistill.compare.contenders import CONTENDERS

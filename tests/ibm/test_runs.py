@@ -199,6 +199,7 @@ def test_budget_stops_before_a_round_that_exceeds_it(standin: StandIn, classifie
     assert len(standin.jobs()) == 1
 
 
+@pytest.mark.slow
 def test_mitigated_rounds_are_pooled(serve: Any, classifier: Classifier, journal: Path) -> None:
     serve(["FakeFez:readout"])
     shots = AutoShots(confidence=0.95, max_shots=256, first_shots=64)
