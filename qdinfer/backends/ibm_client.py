@@ -52,8 +52,9 @@ class Patience:
 
     def __post_init__(self) -> None:
         for name in ("call", "submission", "first_delay", "longest_delay", "grace", "poll"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name}: found {getattr(self, name)}; expected seconds, from 0")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise InputError(f"{name}: found {value!r}; expected seconds, from 0")
         for name in ("attempts", "jobs_per_minute", "pending"):
             whole_number(name, getattr(self, name), 1, 2**31)
 
@@ -221,9 +222,16 @@ class Call(Generic[T]):
         return not self._thread.is_alive()
 
     def outcome(self) -> T:
-        """What it returned; raises what it raised."""
+        """What it returned; raises what it raised.
+
+        Raises:
+            NoAnswerError: the client failed over an answer of another form than it expects.
+        """
         if self._errors:
-            raise self._errors[0]
+            error = self._errors[0]
+            if isinstance(error, LookupError | TypeError | AttributeError):
+                raise NoAnswerError(f"the answer could not be read ({error!r})") from error
+            raise error
         return self._results[0]
 
 

@@ -8,6 +8,7 @@ one tag one is kept.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -23,8 +24,17 @@ from .isa import MEASURED
 if TYPE_CHECKING:
     from qiskit.providers import BackendV2
 
-__all__ = ["JobService", "JobState", "Patience", "SessionClosedError", "Submission", "TooManyJobsError"]
+__all__ = [
+    "JobService",
+    "JobState",
+    "RefusedError",
+    "SessionClosedError",
+    "Submission",
+    "TooManyJobsError",
+    "UnreadableError",
+]
 
+_UNREAD = (ValueError, TypeError, LookupError, AttributeError)  # what the client raises over a broken result
 _FINAL = ("DONE", "ERROR", "CANCELLED")
 _WORTH = ("DONE", "RUNNING", "QUEUED", "INITIALIZING")  # which of several jobs with one tag to keep: the furthest
 
@@ -65,6 +75,14 @@ class Submission:
 
 class SessionClosedError(BackendError):
     """The session or batch takes no more jobs; a new one does."""
+
+
+class RefusedError(BackendError):
+    """The service refuses the job, and has not created it."""
+
+
+class UnreadableError(BackendError):
+    """The job is done, but what it gives as its result cannot be read."""
 
 
 class TooManyJobsError(BackendError):
@@ -143,6 +161,11 @@ class JobService(IbmClient):
                 raise NoAnswerError("the client could not read the devices") from error
             raise BackendError(f"ibm:{self._device}: found no such device; expected one of {names}") from error
 
+    def instance(self) -> str:
+        """Which instance of the service the device is asked in, as a hash of its CRN."""
+        crn = self.call("finding the instance", lambda: str(self._found()._instance))
+        return hashlib.sha256(crn.encode()).hexdigest()[:32]
+
     def earlier_device(self, tag: str) -> str | None:
         """The device that jobs with that tag are on; None: there are none."""
 
@@ -165,7 +188,15 @@ class JobService(IbmClient):
         """Count a job that was created at that time, in seconds since the epoch, by an earlier process."""
         self._created.append(when)
 
-    def submit(self, pubs: Sequence[Any], shots: int, options: Any, tag: str, session: str | None) -> Submission:
+    def submit(
+        self,
+        pubs: Sequence[Any],
+        shots: int,
+        options: Any,
+        tag: str,
+        session: str | None,
+        ignoring: Collection[str] = (),
+    ) -> Submission:
         """Create one job, for certain: exactly one job with that tag goes on.
 
         Args:
@@ -174,11 +205,13 @@ class JobService(IbmClient):
             options: `SamplerOptions` of the client; its job tags must have the tag.
             tag: found with no other submission.
             session: the id of a session or batch; None: outside of any.
+            ignoring: jobs with that tag that count for nothing.
 
         Raises:
             SessionClosedError: the session takes no more jobs.
             TooManyJobsError: not now.
-            BackendError: the service refuses the job, or cannot be reached.
+            RefusedError: the service refuses the job.
+            BackendError: it cannot be reached.
         """
         from qiskit_ibm_runtime.executor_sampler import Sampler
 
@@ -190,7 +223,7 @@ class JobService(IbmClient):
             time.sleep(self.submission_wait())
             self.remember_creation(time.time())
             try:
-                submission = self._created_job(create, tag)
+                submission = self._created_job(create, tag, ignoring)
             except client_errors() as error:
                 fault = self.read(error)
             else:
@@ -203,17 +236,17 @@ class JobService(IbmClient):
             if not fault.passing:
                 if session is not None and fault.status != 401 and not self.accepts(session):
                     raise SessionClosedError(f"{self._device}: session {session} takes no more jobs")
-                raise self.refused("the job was refused", fault)
+                raise RefusedError(str(self.refused("the job was refused", fault)))
             self.pause(attempt, "submitting the job", fault)
             # The job may be there all the same, or may still come to be.
             self.note(f"{self._device}: waiting {self.patience.grace:g} s to see whether the job was created")
             time.sleep(self.patience.grace)
-            found = self.settle(tag)
+            found = self.settle(tag, ignoring)
             if found is not None:
                 return found
         raise self.refused("the job could not be submitted", fault)
 
-    def _created_job(self, create: Callable[[], Any], tag: str) -> Submission:
+    def _created_job(self, create: Callable[[], Any], tag: str, ignoring: Collection[str]) -> Submission:
         """The job that a call creates; found by its tag, if the answer takes long but the job is there."""
         call = Call(create, self.tell)
         until = time.monotonic() + self.patience.submission
@@ -222,16 +255,16 @@ class JobService(IbmClient):
                 raise NoAnswerError(f"no answer within {self.patience.submission:g} s")
             self.note(f"{self._device}: no answer within {self.patience.call:g} s; looking for the job by its tag")
             self.forget()  # that connection is busy
-            found = self.settle(tag)
+            found = self.settle(tag, ignoring)
             if found is not None:
                 return found
         job = call.outcome()
         self._jobs[job.job_id()] = job
-        return self.settle(tag) or Submission(job.job_id())
+        return self.settle(tag, ignoring) or Submission(job.job_id())
 
-    def settle(self, tag: str) -> Submission | None:
+    def settle(self, tag: str, ignoring: Collection[str] = ()) -> Submission | None:
         """Find the jobs with that tag; keep the one that is furthest, cancel the others. None: there is none."""
-        alive = [state for state in self.find(tag) if state.status in _WORTH]
+        alive = [state for state in self.find(tag, ignoring) if state.status in _WORTH]
         if not alive:
             return None
         kept, *others = sorted(alive, key=lambda state: (_WORTH.index(state.status), state.created))
@@ -263,18 +296,21 @@ class JobService(IbmClient):
 
         try:
             handle = self._job(job)
-        except RuntimeJobNotFound:
-            return JobState(job, "ERROR", reason="the service knows no such job")
+        except RuntimeJobNotFound as error:
+            raise BackendError(
+                f"ibm:{self._device}: found no job {job} in this account; expected the account that submitted it. If "
+                "the job was deleted there, move the journal away and run the same command again: all others are found"
+            ) from error
         status, reason, too_long = str(handle.status()), "", False
         if status == "ERROR":
             try:
                 handle.result()
             except (RuntimeJobFailureError, RuntimeJobMaxTimeoutError) as error:
-                reason, too_long = str(error.message), isinstance(error, RuntimeJobMaxTimeoutError)
+                reason, too_long = self.redacted(str(error.message)), isinstance(error, RuntimeJobMaxTimeoutError)
             except QiskitError as error:
                 if self.read(error).passing:
                     raise
-                reason = str(error.message)
+                reason = self.redacted(str(error.message))
         created = handle.creation_date
         return JobState(job, status, tuple(handle.tags or ()), created.isoformat() if created else "", reason, too_long)
 
@@ -282,22 +318,41 @@ class JobService(IbmClient):
         """The bits of a job that is done, for each PUB (…, shots, n), qubit q of the circuit at q.
 
         Raises:
-            BackendError: there are none, or they cannot be read.
+            UnreadableError: there are none, or they cannot be read, however often it is tried.
+            BackendError: the service cannot be reached.
         """
+        from qiskit.exceptions import QiskitError
+
+        what = f"ibm:{self._device}: the result of job {job} cannot be read"
 
         def read() -> list[BoolArray]:
             try:
                 return [pub.data[MEASURED].to_bool_array(order="little") for pub in self._job(job).result()]
-            except (TypeError, LookupError, AttributeError) as error:  # the client goes on with half an answer
-                raise ValueError(f"found no measured bits in register {MEASURED!r}") from error
+            except _UNREAD as error:  # also half an answer, with which the client goes on
+                raise UnreadableError(f"{what} ({error!r})") from error
+            except QiskitError as error:
+                if self.read(error).passing:
+                    raise
+                raise UnreadableError(f"{what} ({error})") from error
 
-        return self.call(f"fetching job {job}", read)
+        for attempt in range(1, self.patience.attempts + 1):
+            try:
+                return self.call(f"fetching job {job}", read)
+            except UnreadableError as error:
+                unreadable = error
+                self._jobs.pop(job, None)
+                time.sleep(self.patience.delay(attempt))
+        raise unreadable
 
     def usage(self, job: str) -> float | None:
         """The seconds of a quantum computer that a job is charged for; None until the service has worked them out."""
-        usage = self.call(f"asking for the usage of job {job}", lambda: self._job(job).metrics()).get("usage") or {}
-        seconds = usage.get("qpu_charge_time_seconds")
-        return None if usage.get("status", "pending") == "pending" or seconds is None else float(seconds)
+
+        def ask() -> float | None:
+            usage = self._job(job).metrics().get("usage") or {}
+            seconds = usage.get("qpu_charge_time_seconds")
+            return None if usage.get("status", "pending") == "pending" or seconds is None else float(seconds)
+
+        return self.call(f"asking for the usage of job {job}", ask)
 
     def cancel(self, job: str) -> JobState:
         """Cancel a job, if it has not ended; how it stands then."""

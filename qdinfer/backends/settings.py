@@ -50,6 +50,9 @@ class RuntimeSettings:
             raise InputError(f"mode: found {self.mode!r}; expected 'batch', 'session' or 'job'")
         if self.dynamical_decoupling not in (None, "XX", "XpXm", "XY4"):
             raise InputError(f"dynamical decoupling: found {self.dynamical_decoupling!r}; expected XX, XpXm or XY4")
+        for name in ("twirl_gates", "mitigate_readout"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name}: found {getattr(self, name)!r}; expected True or False")
         whole_number("seed_transpiler", self.seed_transpiler, 0, 2**32 - 1)
         object.__setattr__(self, "initial_layout", checked_layout(self.initial_layout))
 
@@ -145,7 +148,8 @@ class Prepared:
         """How many rows fit into a job.
 
         Raises:
-            BackendError: not even one.
+            InputError: not even one.
+            BackendError: the circuit is too large.
         """
         sizes = [len(i.qubits) for i in self.isa.data if i.operation.name not in ("barrier", "measure")]
         if sizes.count(2) > limits.two_qubit_gates:
@@ -165,7 +169,7 @@ class Prepared:
             most.append(int((limits.seconds - _JOB_SECONDS) / (shots * self.seconds)) - calibrations)
             seconds = f" and {self.job_seconds(1, shots):.0f} s"
         if min(most) < 1:
-            raise BackendError(
+            raise InputError(
                 f"{self.device}: found {self.executions(1, shots)} executions{seconds} for one text at {shots} shots"
                 f"{', with those of the calibration' if calibrations else ''}; expected at most {limits.executions} "
                 f"and {limits.seconds:.0f} s in a job; take fewer shots"

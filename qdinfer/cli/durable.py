@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -108,6 +109,10 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
             f"--backend {arguments.backend}: found no --journal; expected --journal FILE, so that nothing is lost, and "
             "nothing paid for twice"
         )
+    for option in ("input", "output"):
+        other = getattr(arguments, option, None)
+        if other is not None and Path(other).resolve() == Path(arguments.journal).resolve():
+            raise InputError(f"--journal {arguments.journal}: found the file of --{option}; expected one of its own")
     backend = classifier.backend
     if not isinstance(backend, RuntimeBackend):
         raise InputError(f"--backend {arguments.backend}: found {type(backend).__name__}; expected a device of IBM's")
@@ -180,10 +185,9 @@ def _estimate(arguments: argparse.Namespace) -> int:
     backend = runtime_backend(arguments)
     shots = shots_given(arguments)
     if isinstance(shots, AutoShots):
-        least, most = shots.rounds[:1], shots.rounds
         costs = {
-            "at least": estimate(backend, circuit, texts, *least),
-            "at most": estimate(backend, circuit, texts, *most),
+            "at least": estimate(backend, circuit, texts, shots.rounds[:1]),
+            "at most": estimate(backend, circuit, texts, shots.rounds),
         }
     else:
         costs = {"": estimate(backend, circuit, texts, DEFAULT_SHOTS if shots is None else shots)}
@@ -201,7 +205,7 @@ def _costs(cost: Estimate, rate: float | None) -> dict[str, Any]:
 
 def _cost_text(cost: Estimate, rate: float | None, title: str) -> str:
     lines = [
-        f"{title + ', ' if title else ''}{cost.texts} texts × {cost.shots} shots on {cost.device}",
+        f"{title + ', ' if title else ''}{counted(cost.texts, 'text')} × {cost.shots} shots on {cost.device}",
         f"  executions   {cost.executions} in {counted(cost.jobs, 'job')}, {cost.execution_seconds * 1e6:.1f} µs each",
         f"  QPU time     {cost.seconds:.1f} s",
     ]
@@ -241,6 +245,6 @@ def _show(arguments: argparse.Namespace) -> int:
 def _cancel(arguments: argparse.Namespace) -> int:
     from ..runs import cancel
 
-    cancelled, left = cancel(arguments.journal)
+    cancelled, left = cancel(arguments.journal, note=_note)
     print(f"{counted(cancelled, 'job')} cancelled; {left} had ended before")
     return 0

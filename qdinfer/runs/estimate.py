@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..backends.base import MAX_SHOTS
@@ -38,29 +39,30 @@ class Estimate:
     seconds: float
 
 
-def estimate(backend: RuntimeBackend, circuit: Circuit, texts: int, *rounds: int) -> Estimate:
+def estimate(backend: RuntimeBackend, circuit: Circuit, texts: int, shots: int | Sequence[int]) -> Estimate:
     """Work out what a run will cost, from the device's own repetition delay and durations.
 
     Args:
         backend: the device and the settings.
         circuit: the trained circuit.
         texts: how many.
-        rounds: shots of each text, round by round; one round, unless shots are a budget.
+        shots: of each text; round by round, where they are a budget, as `AutoShots.rounds`.
 
     Raises:
         InputError: numbers out of range.
         BackendError: the device cannot run the circuit, does not tell its times, or cannot be reached.
     """
     texts = whole_number("texts", texts, 0, 2**40)
-    shots = [backend.settings.shots(whole_number("shots", asked, 1, MAX_SHOTS)) for asked in rounds]
+    rounds = shots if isinstance(shots, Sequence) else [shots]
+    run = [backend.settings.shots(whole_number("shots", asked, 1, MAX_SHOTS)) for asked in rounds]
     prepared = backend.prepare(circuit)
     if math.isnan(prepared.seconds):
         execution_seconds(prepared.isa, backend.device())  # raises, with what is missing
-    jobs = [(rows, each) for each in shots for rows in _cut(texts, prepared.rows_per_job(each, backend.limits))]
+    jobs = [(rows, each) for each in run for rows in _cut(texts, prepared.rows_per_job(each, backend.limits))]
     return Estimate(
         device=prepared.device,
         texts=texts,
-        shots=sum(shots),
+        shots=sum(run),
         jobs=len(jobs),
         executions=sum(prepared.executions(rows, each) for rows, each in jobs),
         execution_seconds=prepared.seconds,

@@ -2,25 +2,27 @@
 
 Format 1 (`PRAGMA user_version`). It holds no text and no credential: of the texts it has hashes and angles. Every
 change is one transaction, on disk before the next step is taken (write-ahead log, synchronous full), so whatever stops
-the process, the next one finds the last finished step.
+the process, the next one finds the last finished step. Every row has a seal, the hash of its other columns, without
+which a damaged number would be a wrong answer.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backends.sampling import Measured
-from ..errors import JournalError
+from ..errors import InputError, JournalError
 from ..lock import hold
 from ..predictions import FloatArray
 from .plan import Chunk, Identity
@@ -29,11 +31,20 @@ __all__ = ["FORMAT", "Job", "Journal"]
 
 FORMAT = 1
 _APPLICATION = 0x71646A6E  # "qdjn"
+_DISK = (
+    "disk I/O",
+    "is full",
+    "readonly",
+    "unable to open",
+    "is locked",
+)  # in SQLite's errors that are not the file's fault
+_KEYS = {"run": "name", "chunk": "id", "job": "id"}
 
 _TABLES = """
 CREATE TABLE run (
-    name TEXT PRIMARY KEY,     -- identity, device, circuit (the ISA circuit), tag, hashes, angles; session; finished
-    value BLOB NOT NULL
+    name TEXT PRIMARY KEY,     -- identity, device, instance, circuit, tag, hashes, angles; session; finished
+    value BLOB NOT NULL,
+    seal BLOB NOT NULL
 );
 CREATE TABLE chunk (
     id TEXT PRIMARY KEY,       -- the hash of its content and settings, and its job's tag
@@ -43,7 +54,8 @@ CREATE TABLE chunk (
     seconds REAL NOT NULL,     -- estimated, of the quantum computer
     state TEXT NOT NULL,       -- planned, asked, submitted, done, split
     asked REAL,                -- when its job was asked for, written before the request; seconds since 1970
-    job TEXT                   -- the job that counts
+    job TEXT,                  -- the job that counts
+    seal BLOB NOT NULL
 );
 CREATE TABLE job (
     id TEXT PRIMARY KEY,
@@ -51,7 +63,8 @@ CREATE TABLE job (
     status TEXT NOT NULL,      -- as the service calls it
     double INTEGER NOT NULL,   -- made by the service beside the one that counts
     usage REAL,                -- seconds charged; NULL until the service has worked them out
-    reason TEXT NOT NULL
+    reason TEXT NOT NULL,
+    seal BLOB NOT NULL
 );
 CREATE TABLE result (
     chunk TEXT PRIMARY KEY,
@@ -59,7 +72,8 @@ CREATE TABLE result (
     products BLOB NOT NULL,    -- int64, rows × observables × observables
     shots BLOB NOT NULL,       -- int64, rows
     factors BLOB,              -- float64, observables: of the readout mitigation; one calibration serves the whole job
-    factor_covariance BLOB     -- float64, observables × observables
+    factor_covariance BLOB,    -- float64, observables × observables
+    seal BLOB NOT NULL
 );
 """
 
@@ -92,19 +106,21 @@ class Journal:
             InputError: another process is writing to it.
             FileNotFoundError: there is no journal, or no folder for one.
         """
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # a lock goes by the file, not by a link to it
         self.empty = True
         self._made = not self.path.exists()
         self._lock: int | None = None
-        if not new and not self.path.is_file():
+        if self.path.exists() and not self.path.is_file():
+            raise InputError(f"{self.path}: found no regular file; expected a journal or a new path")
+        if not new and not self.path.exists():
             raise FileNotFoundError(f"{self.path}: found no journal; expected one that a run has written")
         if not self.path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{self.path}: found no folder {self.path.absolute().parent}; expected one")
         if writing:
             self._hold()
         try:
-            self._database = sqlite3.connect(self._uri(writing), uri=True, isolation_level=None)
             with self._reporting():
+                self._database = sqlite3.connect(self._uri(writing), uri=True, isolation_level=None)
                 self._open(writing)
         except BaseException:
             self._release()
@@ -127,8 +143,8 @@ class Journal:
         uri = self.path.absolute().as_uri()
         if writing:
             return uri
-        # Where nothing may be written, SQLite cannot make the files beside a journal that it reads with.
-        still = not os.access(self.path.absolute().parent, os.W_OK)
+        # Without a log, nobody is writing, and SQLite need not make the files beside it that it reads a log with.
+        still = not Path(f"{self.path}-wal").exists()
         return f"{uri}?mode=ro{'&immutable=1' if still else ''}"
 
     def _open(self, writing: bool) -> None:
@@ -156,16 +172,43 @@ class Journal:
     def _reporting(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
-            raise JournalError(
-                f"{self.path}: the journal cannot be read or written ({error}); make room or give it rights, and run "
-                "the same command again: what was written is safe"
-            ) from error
         except sqlite3.DatabaseError as error:
-            raise JournalError(
-                f"{self.path}: found no sound journal ({error}); expected one that was not cut off or changed. Move it "
-                "away and run the same command again: jobs that were submitted are found by their tags, not paid twice"
-            ) from error
+            if any(word in str(error) for word in _DISK):
+                raise OSError(
+                    f"{self.path}: the journal cannot be read or written ({error}); make room or give it rights, and "
+                    "run the same command again: what was written is safe"
+                ) from error
+            raise self._damaged(str(error)) from error
+        except UnicodeDecodeError as error:
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, found: str) -> JournalError:
+        return JournalError(
+            f"{self.path}: found no sound journal ({found}); expected one that was not cut off or changed. Move it "
+            "away and run the same command again: jobs that were submitted are found by their tags, not paid twice"
+        )
+
+    def _rows(self, table: str, condition: str = "", *values: str) -> list[tuple[Any, ...]]:
+        """Rows of a table without their seals, in the order of their writing."""
+        with self._reporting():
+            rows = self._database.execute(f"SELECT * FROM {table} {condition} ORDER BY rowid", values).fetchall()
+        for row in rows:
+            if row[-1] != _seal(row[:-1]):
+                raise self._damaged(f"a changed row in its table {table}")
+        return [row[:-1] for row in rows]
+
+    def _put(self, table: str, *values: Any) -> None:
+        marks = ", ".join("?" * (len(values) + 1))
+        self._database.execute(f"INSERT INTO {table} VALUES ({marks})", (*values, _seal(values)))
+
+    def _change(self, table: str, key: str, **changes: Any) -> None:
+        """Change some columns of the row with that key, the table's first column, and seal it anew."""
+        (row,) = self._rows(table, f"WHERE {_KEYS[table]} = ?", key)
+        names = [column[1] for column in self._database.execute(f"PRAGMA table_info({table})").fetchall()][:-1]
+        values = tuple(changes.get(name, value) for name, value in zip(names, row, strict=True))
+        assigned = ", ".join(f"{name} = ?" for name in names)
+        update = f"UPDATE {table} SET {assigned}, seal = ? WHERE {_KEYS[table]} = ?"
+        self._database.execute(update, (*values, _seal(values), key))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -204,22 +247,25 @@ class Journal:
             self._lock = None
 
     def begin(
-        self, identity: Identity, device: str, isa: str, tag: str, hashes: Sequence[bytes], angles: FloatArray,
+        self,
+        identity: Identity,
+        about: Mapping[str, str],
+        hashes: Sequence[bytes],
+        angles: FloatArray,
         chunks: Sequence[Chunk],
-    ) -> None:  # fmt: skip
-        """Write down a new run, whole or not at all."""
-        content = {
+    ) -> None:
+        """Write down a new run, whole or not at all; `about` has its device, instance, circuit and tag."""
+        content: dict[str, str | bytes] = {
             "identity": json.dumps(identity),
-            "device": device,
-            "circuit": isa,
-            "tag": tag,
+            **about,
             "hashes": b"".join(hashes),
             "angles": np.ascontiguousarray(angles, "<f4").tobytes(),
         }
         with self._transaction() as database:
             for statement in _TABLES.split(";\n"):
                 database.execute(statement)
-            database.executemany("INSERT INTO run VALUES (?, ?)", content.items())
+            for name, value in content.items():
+                self._put("run", name, value)
             self._insert(chunks)
             database.execute(f"PRAGMA application_id = {_APPLICATION}")
             database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -243,46 +289,47 @@ class Journal:
         return flat.reshape(len(self.hashes), -1) if len(flat) else np.empty((0, 0), np.float32)
 
     def text(self, name: str) -> str:
-        """A text about the run: identity, device, circuit, tag, session or finished; empty where there is none."""
+        """A text about the run: identity, device, instance, circuit, tag, session, finished; or empty."""
         return str(self._value(name) or "")
 
     def _value(self, name: str) -> Any:
-        with self._reporting():
-            row = self._database.execute("SELECT value FROM run WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else b""
+        rows = self._rows("run", "WHERE name = ?", name)
+        return rows[0][1] if rows else b""
 
     def _one(self, query: str) -> int:
         return int(self._database.execute(query).fetchall()[0][0])
 
     def set_text(self, name: str, value: str) -> None:
         """Write down a text about the run: circuit, session or finished."""
-        with self._transaction() as database:
-            database.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (name, value))
+        with self._transaction():
+            if self._rows("run", "WHERE name = ?", name):
+                self._change("run", name, value=value)
+            else:
+                self._put("run", name, value)
 
     def chunks(self, *states: str) -> list[Chunk]:
         """The chunks in any of these states (all, if none is named), in the order of rounds and texts."""
-        wanted = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
-        query = f"SELECT id, round, rows, shots, seconds FROM chunk {wanted} ORDER BY round, rowid"
-        with self._reporting():
-            rows = self._database.execute(query, states).fetchall()
-        return [Chunk(i, number, np.frombuffer(data, "<i8"), shots, sec) for i, number, data, shots, sec in rows]
+        found = [
+            Chunk(i, number, np.frombuffer(rows, "<i8"), shots, seconds)
+            for i, number, rows, shots, seconds, state, _, _ in self._rows("chunk")
+            if not states or state in states
+        ]
+        return sorted(found, key=lambda chunk: chunk.round)
 
     def chunk_jobs(self) -> dict[str, str]:
         """The job of each chunk that has one and waits for it."""
-        with self._reporting():
-            return dict(self._database.execute("SELECT id, job FROM chunk WHERE state = 'submitted'").fetchall())
+        return {i: job for i, *_, state, _, job in self._rows("chunk") if state == "submitted"}
 
     def asked(self) -> dict[str, float]:
         """When the job of each chunk was last asked for, seconds since 1970, for all chunks that were."""
-        with self._reporting():
-            return dict(self._database.execute("SELECT id, asked FROM chunk WHERE asked IS NOT NULL").fetchall())
+        return {i: asked for i, *_, asked, _ in self._rows("chunk") if asked is not None}
 
     def jobs(self) -> list[Job]:
         """All jobs, in the order that they were written down."""
-        query = "SELECT id, chunk, status, double, usage, reason FROM job ORDER BY rowid"
-        with self._reporting():
-            rows = self._database.execute(query).fetchall()
-        return [Job(i, chunk, status, bool(double), usage, reason) for i, chunk, status, double, usage, reason in rows]
+        return [
+            Job(i, chunk, status, bool(double), usage, reason)
+            for i, chunk, status, double, usage, reason in self._rows("job")
+        ]
 
     def add_chunks(self, chunks: Sequence[Chunk]) -> None:
         """Write down another round."""
@@ -291,46 +338,48 @@ class Journal:
 
     def replace_chunk(self, chunk: Chunk, halves: Sequence[Chunk]) -> None:
         """Write down that a chunk is done in parts."""
-        with self._transaction() as database:
-            database.execute("UPDATE chunk SET state = 'split' WHERE id = ?", (chunk.id,))
+        with self._transaction():
+            self._change("chunk", chunk.id, state="split")
             self._insert(halves)
 
     def _insert(self, chunks: Sequence[Chunk]) -> None:
-        rows = [(c.id, c.round, np.ascontiguousarray(c.rows, "<i8").tobytes(), c.shots, c.seconds) for c in chunks]
-        self._database.executemany(
-            "INSERT INTO chunk (id, round, rows, shots, seconds, state) VALUES (?, ?, ?, ?, ?, 'planned')", rows
-        )
+        for chunk in chunks:
+            rows = np.ascontiguousarray(chunk.rows, "<i8").tobytes()
+            self._put("chunk", chunk.id, chunk.round, rows, chunk.shots, chunk.seconds, "planned", None, None)
 
     def ask(self, chunk: str) -> None:
         """Write down that a job is about to be asked for. Before the request, so that none is ever forgotten."""
-        with self._transaction() as database:
-            database.execute("UPDATE chunk SET state = 'asked', asked = ? WHERE id = ?", (time.time(), chunk))
+        with self._transaction():
+            self._change("chunk", chunk, state="asked", asked=time.time())
 
     def submitted(self, chunk: str, job: str) -> None:
         """Write down the job that counts."""
-        with self._transaction() as database:
-            self._put_job(chunk, job, "QUEUED")
-            database.execute("UPDATE chunk SET state = 'submitted', job = ? WHERE id = ?", (job, chunk))
+        with self._transaction():
+            self._note(chunk, job, {"status": "QUEUED"}, {})
+            self._change("chunk", chunk, state="submitted", job=job)
 
     def plan_again(self, chunk: str) -> None:
         """Write down that a chunk has no job that counts."""
-        with self._transaction() as database:
-            database.execute("UPDATE chunk SET state = 'planned', job = NULL WHERE id = ?", (chunk,))
+        with self._transaction():
+            self._change("chunk", chunk, state="planned", job=None)
 
     def note_job(self, chunk: str, job: str, status: str, *, reason: str = "", double: bool = False) -> None:
         """Write down how a job stands."""
-        with self._transaction() as database:
-            self._put_job(chunk, job, status)
-            update = "UPDATE job SET status = ?, reason = ?, double = max(double, ?) WHERE id = ?"
-            database.execute(update, (status, reason, int(double), job))
+        now: dict[str, Any] = {"status": status, "reason": reason} | ({"double": 1} if double else {})
+        with self._transaction():
+            self._note(chunk, job, now, now)
+
+    def _note(self, chunk: str, job: str, new: dict[str, Any], known: dict[str, Any]) -> None:
+        """Change what is known of a job; write down a new one."""
+        if not self._rows("job", "WHERE id = ?", job):
+            self._put("job", job, chunk, new["status"], new.get("double", 0), None, new.get("reason", ""))
+        elif known:
+            self._change("job", job, **known)
 
     def note_usage(self, job: str, seconds: float) -> None:
         """Write down what a job was charged for."""
-        with self._transaction() as database:
-            database.execute("UPDATE job SET usage = ? WHERE id = ?", (seconds, job))
-
-    def _put_job(self, chunk: str, job: str, status: str) -> None:
-        self._database.execute("INSERT OR IGNORE INTO job VALUES (?, ?, ?, 0, NULL, '')", (job, chunk, status))
+        with self._transaction():
+            self._change("job", job, usage=seconds)
 
     def finish(self, chunk: str, job: str, measured: Measured) -> None:
         """Write down a job's result."""
@@ -339,12 +388,10 @@ class Journal:
             factors = np.ascontiguousarray(measured.factors[0], "<f8").tobytes()
             covariance = np.ascontiguousarray(measured.factor_covariance[0], "<f8").tobytes()
         counts = [np.ascontiguousarray(a, "<i8").tobytes() for a in (measured.sums, measured.products, measured.shots)]
-        with self._transaction() as database:
-            database.execute(
-                "INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?, ?)", (chunk, *counts, factors, covariance)
-            )
-            database.execute("UPDATE chunk SET state = 'done', job = ? WHERE id = ?", (job, chunk))
-            database.execute("UPDATE job SET status = 'DONE' WHERE id = ?", (job,))
+        with self._transaction():
+            self._put("result", chunk, *counts, factors, covariance)
+            self._change("chunk", chunk, state="done", job=job)
+            self._note(chunk, job, {"status": "DONE"}, {"status": "DONE", "reason": ""})
 
     def result(self, chunk: str) -> Measured:
         """A job's result.
@@ -352,18 +399,27 @@ class Journal:
         Raises:
             JournalError: there is none.
         """
-        query = "SELECT sums, products, shots, factors, factor_covariance FROM result WHERE chunk = ?"
-        with self._reporting():
-            row = self._database.execute(query, (chunk,)).fetchone()
-        if row is None:
-            raise JournalError(f"{self.path}: found no result of chunk {chunk}; expected one, as it is said to be done")
-        shots = np.frombuffer(row[2], "<i8")
+        found = self._rows("result", "WHERE chunk = ?", chunk)
+        if not found:
+            raise self._damaged(f"no result of chunk {chunk}, which is said to be done")
+        _, *counts, factors, covariance = found[0]
+        sums, products, shots = (np.frombuffer(count, "<i8") for count in counts)
         n = len(shots)
-        sums = np.frombuffer(row[0], "<i8").reshape(n, -1)
-        m = sums.shape[1]
-        products = np.frombuffer(row[1], "<i8").reshape(n, m, m)
-        if row[3] is None:
-            return Measured(sums, products, shots)
-        factors = np.broadcast_to(np.frombuffer(row[3], "<f8"), (n, m))
-        covariance = np.broadcast_to(np.frombuffer(row[4], "<f8").reshape(m, m), (n, m, m))
-        return Measured(sums, products, shots, factors, covariance)
+        m = len(sums) // n
+        measured = Measured(sums.reshape(n, m), products.reshape(n, m, m), shots)
+        if factors is None:
+            return measured
+        return replace(
+            measured,
+            factors=np.broadcast_to(np.frombuffer(factors, "<f8"), (n, m)),
+            factor_covariance=np.broadcast_to(np.frombuffer(covariance, "<f8").reshape(m, m), (n, m, m)),
+        )
+
+
+def _seal(values: Iterable[Any]) -> bytes:
+    """The hash of a row's values, each with its length, so that none can run into the next."""
+    seal = hashlib.sha256()
+    for value in values:
+        content = value if isinstance(value, bytes) else repr(value).encode()
+        seal.update(len(content).to_bytes(8, "little") + content)
+    return seal.digest()[:16]

@@ -38,8 +38,8 @@ class AutoShots:
     first_shots: int = 128
 
     def __post_init__(self) -> None:
-        if not 0 < self.confidence < 1:
-            raise InputError(f"confidence: found {self.confidence}; expected a number between 0 and 1")
+        if not isinstance(self.confidence, int | float) or not 0 < self.confidence < 1:
+            raise InputError(f"confidence: found {self.confidence!r}; expected a number between 0 and 1")
         whole_number("max_shots", self.max_shots, 1, MAX_SHOTS)
         whole_number("first_shots", self.first_shots, 1, MAX_SHOTS)
 

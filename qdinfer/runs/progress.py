@@ -42,15 +42,15 @@ class Progress:
 def progress_of(journal: Journal) -> Progress:
     """How the run of a journal stands."""
     jobs = {job.id: job for job in journal.jobs()}
-    of_chunk = {chunk: jobs[job].status for chunk, job in journal.chunk_jobs().items()}
+    of_chunk = {chunk: jobs[job].status for chunk, job in journal.chunk_jobs().items() if job in jobs}
     everything = [chunk for chunk in journal.chunks() if chunk.id not in {c.id for c in journal.chunks("split")}]
     estimates = {chunk.id: chunk.seconds for chunk in journal.chunks()}
     used = 0.0
     for job in jobs.values():
         if job.usage is not None:
             used += job.usage
-        elif job.status == "DONE":
-            used += estimates[job.chunk]
+        elif job.status in ("DONE", "ERROR", "CANCELLED"):  # what ran of it is charged
+            used += estimates.get(job.chunk, 0.0)
     running = sum(status == "RUNNING" for status in of_chunk.values())
     return Progress(
         texts=len(journal.hashes),

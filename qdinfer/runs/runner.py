@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..backends.ibm_jobs import JobState, SessionClosedError, TooManyJobsError
+from ..backends.base import MAX_SHOTS
+from ..backends.ibm_jobs import JobState, RefusedError, SessionClosedError, TooManyJobsError, UnreadableError
 from ..backends.isa import NotIsaError, isa_from_json, isa_to_json
 from ..backends.runtime import RuntimeBackend
 from ..backends.sampling import Measured
 from ..backends.sequential import label_confidence, open_rows
 from ..backends.settings import Prepared
-from ..errors import BackendError, InputError, JournalError
+from ..errors import BackendError, InputError, JournalError, whole_number
 from ..predictions import FloatArray, IntArray, Predictions
 from ..texts import checked_texts, warn_truncated
 from .journal import Journal
@@ -61,6 +62,7 @@ class Run:
         self._budget = budget
         self._prepared: Prepared | None = None
         self._failures: Counter[str] = Counter()
+        self._unreadable: dict[str, UnreadableError] = {}
         self._refusals = 0
         self._not_before = 0.0
 
@@ -94,8 +96,9 @@ class Run:
                 exceeds `max_qpu_seconds`.
             BackendError: the device cannot run this student, or cannot be reached.
         """
-        if max_qpu_seconds is not None and not max_qpu_seconds >= 0:
-            raise InputError(f"max_qpu_seconds: found {max_qpu_seconds}; expected seconds, from 0")
+        if max_qpu_seconds is not None and (not isinstance(max_qpu_seconds, int | float) or not max_qpu_seconds >= 0):
+            raise InputError(f"max_qpu_seconds: found {max_qpu_seconds!r}; expected seconds, from 0")
+        shots = shots if isinstance(shots, AutoShots) else whole_number("shots", shots, 1, MAX_SHOTS)
         checked = checked_texts(texts)
         identity = identify(classifier.artifact, backend, shots, checked, name)
         hashes = text_hashes(checked)
@@ -127,7 +130,13 @@ class Run:
             self._identity, prepared, self.backend, angles, np.arange(len(texts), dtype=np.int64), 0, shots
         )
         self._check_budget(chunks, used=0.0)
-        self.journal.begin(self._identity, prepared.device, isa_to_json(prepared.isa), tag, hashes, angles, chunks)
+        about = {
+            "device": prepared.device,
+            "instance": self.backend.service.instance(),
+            "circuit": isa_to_json(prepared.isa),
+            "tag": tag,
+        }
+        self.journal.begin(self._identity, about, hashes, angles, chunks)
         self._tell_round(chunks)
 
     def __enter__(self) -> Run:
@@ -137,8 +146,11 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Close the journal. Jobs at the service go on."""
-        self.journal.close()
+        """Close the journal, and a session that is open. Jobs at the service go on."""
+        try:
+            self._leave_session()
+        finally:
+            self.journal.close()
 
     def wait(self) -> Predictions:
         """Submit and wait for whatever is left, and give the predictions. Raises as `steps` does."""
@@ -158,13 +170,6 @@ class Run:
             InputError: the next round would exceed the budget.
             JournalError: the journal cannot be written.
         """
-        try:
-            yield from self._steps(detach)
-        except (Exception, KeyboardInterrupt, SystemExit):
-            self._leave_session()
-            raise
-
-    def _steps(self, detach: bool) -> Iterator[Progress]:
         idle = 0
         if self.journal.chunks(*_OPEN):
             self._find_earlier()
@@ -176,6 +181,8 @@ class Run:
                 changed = True
             changed |= self._submit(everything=detach)
             yield self.progress()
+            if self._unreadable and {c.id for c in self.journal.chunks(*_OPEN)} <= self._unreadable.keys():
+                raise next(iter(self._unreadable.values()))
             if detach and not self.journal.chunks("planned", "asked"):
                 self._close_session()
                 return
@@ -238,6 +245,11 @@ class Run:
     def _find_earlier(self) -> None:
         """Find jobs that the journal does not know: of a process that died, or of a run whose journal is lost."""
         service, journal = self.backend.service, self.journal
+        if service.instance() != journal.text("instance"):
+            raise JournalError(
+                f"{journal.path}: found the journal of a run in another instance of IBM Quantum; expected the account "
+                "and instance (QISKIT_IBM_INSTANCE) that it was begun with, where its jobs are"
+            )
         asked = journal.asked()
         for when in sorted(asked.values()):
             service.remember_creation(when)
@@ -265,7 +277,7 @@ class Run:
             self._adopt(chunk)
 
     def _adopt(self, chunk: str) -> None:
-        submission = self.backend.service.settle(chunk)
+        submission = self.backend.service.settle(chunk, self._given_up(chunk))
         if submission is None:
             self.journal.plan_again(chunk)
             return
@@ -280,14 +292,14 @@ class Run:
         chunks = {chunk.id: chunk for chunk in self.journal.chunks("submitted")}
         jobs = list(self.journal.chunk_jobs().items())
         some = self.backend.patience.pending  # jobs end about in their order, and each look is a request
+        jobs = [(chunk, job) for chunk, job in jobs if chunk not in self._unreadable]
         for chunk, job in jobs[:some] + random.sample(jobs[some:], min(some, len(jobs[some:]))):
             state = self.backend.service.look(job)
             if not state.final and state.status == known[job]:
                 continue
             changed = True
             if state.status == "DONE":
-                bits = self.backend.service.fetch(job)
-                self.journal.finish(chunk, job, self.backend.measured(self._classifier.circuit, bits))
+                self._take_in(chunk, job)
             else:
                 self.journal.note_job(chunk, job, state.status, reason=state.reason)
             if state.final:
@@ -297,6 +309,30 @@ class Run:
         if problem:
             raise BackendError(problem)
         return changed
+
+    def _take_in(self, chunk: str, job: str) -> None:
+        """Fetch a result, and write it down.
+
+        One that cannot be read does not keep the others. It ends the run when there is nothing else to do; if the next
+        process cannot read it either, its texts are measured once more.
+        """
+        try:
+            bits = self.backend.service.fetch(job)
+        except UnreadableError as error:
+            earlier = any(known.id == job and known.reason for known in self.journal.jobs())
+            self.journal.note_job(chunk, job, "DONE", reason=str(error))
+            if earlier:
+                self.journal.plan_again(chunk)
+                self.backend.note(f"{error}, for the second time; its texts are submitted once more")
+            else:
+                hint = "run the same command again; if it cannot be read then either, its texts are submitted once more"
+                self._unreadable[chunk] = UnreadableError(f"{error}; {hint}")
+        else:
+            self.journal.finish(chunk, job, self.backend.measured(self._classifier.circuit, bits))
+
+    def _given_up(self, chunk: str) -> set[str]:
+        """The jobs of a chunk that are done, with results that cannot be read."""
+        return {job.id for job in self.journal.jobs() if job.chunk == chunk and job.status == "DONE" and job.reason}
 
     def _ended_badly(self, chunk: Chunk, state: JobState) -> str:
         """Plan the chunk again; what to tell the user, if that is for the user to decide."""
@@ -324,7 +360,7 @@ class Run:
             pending = len(journal.chunk_jobs())
             if not everything and pending >= patience.pending:
                 break
-            if time.time() < self._not_before or service.submission_wait() > 0:
+            if time.monotonic() < self._not_before or service.submission_wait() > 0:
                 break
             circuit = self._classifier.circuit
             rows = self.backend.pubs(self._ready, circuit, self._angles[chunk.rows], chunk.shots)
@@ -332,7 +368,11 @@ class Run:
             session = self._session()
             journal.ask(chunk.id)
             try:
-                submission = service.submit(rows, chunk.shots, options, chunk.id, session)
+                given_up = self._given_up(chunk.id)
+                submission = service.submit(rows, chunk.shots, options, chunk.id, session, given_up)
+            except RefusedError:
+                journal.plan_again(chunk.id)
+                raise
             except SessionClosedError:
                 journal.plan_again(chunk.id)
                 journal.set_text("session", "")
@@ -356,7 +396,7 @@ class Run:
             raise refused
         wait = patience.delay(self._refusals + 1) if refused.wait is None else refused.wait
         self.backend.note(f"{refused}; trying again in {wait:.0f} s")
-        self._not_before = time.time() + wait
+        self._not_before = time.monotonic() + wait
 
     def _session(self) -> str | None:
         if self.backend.settings.mode == "job":
@@ -425,6 +465,11 @@ class Run:
             others = np.setdiff1d(np.arange(len(total.shots)), rows)
             joined = Measured.concatenate([total.take(others), total.take(rows) + measured])
             total = joined.take(np.argsort(np.concatenate([others, rows])))
+        measured_rows = sorted(row for chunk in chunks if not chunk.round for row in chunk.rows.tolist())
+        if measured_rows != list(range(texts := len(self.journal.hashes))):
+            raise JournalError(
+                f"{self.journal.path}: found {len(measured_rows)} results; expected each of {texts} texts"
+            )
         if total is None:  # a run without texts
             m = len(self._classifier.circuit.observables)
             return Measured(np.empty((0, m), np.int64), np.empty((0, m, m), np.int64), np.empty(0, np.int64))

@@ -148,6 +148,8 @@ def test_cancel(standin: StandIn, predict: Command, tmp_path: Path, capsys: pyte
     assert main(predict("--detach")) == 0
     assert main(["runs", "cancel", str(tmp_path / "run.db")]) == 0
     assert capsys.readouterr().out == "4 jobs cancelled; 0 had ended before\n"
+    assert main(["runs", "show", str(tmp_path / "run.db"), "--json"]) == 0
+    assert [job["usage"] for job in json.loads(capsys.readouterr().out)["jobs"]] == [0.0] * 4
     assert [job.status for job in standin.jobs()] == ["Cancelled"] * 4
 
 
@@ -194,6 +196,23 @@ def test_clash_of_columns_is_seen_before_anything_is_paid(
     assert main(predict()) == 2
     assert "found a column 'prediction' in the input" in told(capsys)
     assert standin.jobs() == []
+
+
+@pytest.mark.parametrize("option", ["--output", "--input"])
+def test_journal_is_a_file_of_its_own(
+    option: str, standin: StandIn, predict: Command, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = texts.read_bytes()
+    same = texts if option == "--input" else texts.with_name("labelled.csv")
+    assert main(predict("--journal", str(same))) == 2
+    assert f"found the file of {option}; expected one of its own" in told(capsys)
+    assert texts.read_bytes() == before
+    assert standin.jobs() == []
+
+
+def test_text_that_fits_into_no_job(standin: StandIn, predict: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(predict("--shots", "3000")) == 2
+    assert "found 3000 executions and 3 s for one text at 3000 shots; expected at most 2000" in told(capsys)
 
 
 def test_unknown_device(standin: StandIn, predict: Command, capsys: pytest.CaptureFixture[str]) -> None:

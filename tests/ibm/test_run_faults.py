@@ -199,10 +199,8 @@ def test_device_that_is_paused(standin: StandIn, classifier: Classifier, journal
 
 def test_usage_limit(serve: Any, classifier: Classifier, journal: Path) -> None:
     server = serve(limits=ServerLimits(usage_seconds=3))
-    notes = Notes()
-    with open_run(journal, classifier, notes=notes) as run, pytest.raises(BackendError, match="usage limit"):
+    with open_run(journal, classifier) as run, pytest.raises(BackendError, match="usage limit"):
         run.wait()
-    assert notes.has("usage limit")
     server.limits = ServerLimits()
     finish(journal, classifier, server)
 
@@ -273,7 +271,7 @@ def test_disk_that_is_full(standin: StandIn, classifier: Classifier, journal: Pa
         next(run.steps())
         pages = run.journal._database.execute("PRAGMA page_count").fetchone()[0]
         run.journal._database.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(JournalError, match=r"database or disk is full\); make room"):
+        with pytest.raises(OSError, match=r"database or disk is full\); make room"):
             run.wait()
     finish(journal, classifier, standin)
 
@@ -303,3 +301,87 @@ def test_two_processes_on_one_journal(standin: StandIn, classifier: Classifier, 
     with open_run(journal, classifier), pytest.raises(InputError, match="found another process writing to it"):
         open_run(journal, classifier)
     finish(journal, classifier, standin)
+
+
+@pytest.mark.parametrize("kind", ["unreadable", "missing"])
+def test_result_that_cannot_be_read(kind: str, standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    """It does not keep the others; measured once more only when it could not be read by two processes."""
+    standin.fault(kind, after=1)
+    with open_run(journal, classifier) as run:
+        with pytest.raises(BackendError, match="result of job .* cannot be read .*; run the same command again; if it"):
+            run.wait()
+        assert run.progress().done == 3
+    assert len(standin.jobs()) == 4
+    notes = finish(journal, classifier, standin, doubles=1)
+    assert len(standin.jobs()) == 5
+    assert notes.has("for the second time; its texts are submitted once more")
+    finish(journal, classifier, standin, doubles=1)
+
+
+def test_account_of_somebody_else(standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    with open_run(journal, classifier) as run:
+        next(run.steps())
+        own = run.journal.text("instance")
+        run.journal.set_text("instance", "0" * 32)
+    with open_run(journal, classifier) as run, pytest.raises(JournalError, match="a run in another instance of IBM"):
+        run.wait()
+    with open_run(journal, classifier) as run:
+        run.journal.set_text("instance", own)
+    finish(journal, classifier, standin)
+
+
+def test_job_that_is_not_there_any_more(standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    """It is not asked for again in silence."""
+    with open_run(journal, classifier) as run:
+        next(run.steps())
+    standin.reset()
+    with open_run(journal, classifier) as run, pytest.raises(BackendError, match="found no job .* in this account"):
+        run.wait()
+    assert standin.jobs() == []
+
+
+def test_refused_job_is_not_waited_for(serve: Any, classifier: Classifier, journal: Path) -> None:
+    server = serve(limits=ServerLimits(executions_a_job=100))
+    with open_run(journal, classifier) as run:
+        with pytest.raises(BackendError, match="the job was refused: .*2000 executions"):
+            run.wait()
+        assert not run.journal.chunks("asked")
+    server.limits = ServerLimits()
+    finish(journal, classifier, server)
+
+
+def test_key_in_a_reason_is_cut_out(standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    standin.fault("fail", reason="boom stand-in-token boom")
+    notes = finish(journal, classifier, standin, doubles=1)
+    assert notes.has("boom … boom")
+    assert b"stand-in-token" not in journal.read_bytes()
+
+
+@pytest.mark.parametrize("answer", ["{}", "[]", "null"])
+@pytest.mark.parametrize("path", ["^/jobs/[^/]*$", "/metrics$", "^/jobs$"])
+def test_answer_of_another_form(
+    answer: str, path: str, standin: StandIn, classifier: Classifier, journal: Path
+) -> None:
+    standin.fault("status", status=200, body=answer, method="GET", path=path, count=2)
+    finish(journal, classifier, standin)
+
+
+def test_answer_of_another_form_to_the_creation(standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    standin.fault("status", status=200, body="{}", when="after", **POST)
+    finish(journal, classifier, standin)
+    assert len(standin.jobs()) == 4
+
+
+def test_session_is_closed_whatever_ends_the_loop(standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    """It is charged by the clock."""
+    with open_run(journal, classifier, mode="session") as run:
+        for _ in run.steps():
+            break
+    assert [request["method"] for request in standin.requests].count("PATCH") == 1
+
+
+def test_link_to_a_journal_is_the_journal(standin: StandIn, classifier: Classifier, journal: Path) -> None:
+    link = journal.with_name("link.db")
+    link.symlink_to(journal)
+    with open_run(journal, classifier), pytest.raises(InputError, match="found another process writing to it"):
+        open_run(link, classifier)

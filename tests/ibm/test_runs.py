@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from durable import QUICK, SHOTS, TEXTS, Notes, backend, check_paid_once, check_predictions, open_run
+from durable import QUICK, SHOTS, TEXTS, Notes, check_paid_once, check_predictions, open_run
 from ibm_standin import StandIn
 from msgspec.structs import replace as with_fields
 
@@ -227,7 +227,7 @@ def test_cancel(standin: StandIn, classifier: Classifier, journal: Path) -> None
         for now in run.steps():
             if now.done:
                 break
-    assert cancel(journal, backend()) == (3, 1)
+    assert cancel(journal, patience=QUICK) == (3, 1)
     assert sorted(job.status for job in standin.jobs()) == ["Cancelled"] * 3 + ["Completed"]
     standin.clear_faults()
     with open_run(journal, classifier) as run:
