@@ -26,6 +26,7 @@ from ..texts import checked_texts, warn_truncated
 from .journal import Journal
 from .plan import AutoShots, Chunk, Identity, chunk_of, identify, plan_round, run_tag, split, text_hashes
 from .progress import Progress, progress_of
+from .results import check_same, measured_texts
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -108,7 +109,7 @@ class Run:
             if journal.empty:
                 run._begin(checked, hashes)
             else:
-                _check_same(journal, identity, hashes)
+                check_same(journal, identity, hashes)
                 backend.pin(journal.text("device"))
                 spent = sum(chunk.seconds for chunk in journal.chunks("submitted"))
                 run._check_budget(journal.chunks("planned", "asked"), used=run.progress().seconds_used + spent)
@@ -168,7 +169,8 @@ class Run:
             BackendError: the service refuses, or could not be reached for long; a job was cancelled, or failed three
                 times. Nothing is lost: the same call goes on.
             InputError: the next round would exceed the budget.
-            JournalError: the journal cannot be written.
+            JournalError: the journal is damaged, or of another account.
+            OSError: the journal cannot be written.
         """
         idle = 0
         if self.journal.chunks(*_OPEN):
@@ -452,28 +454,7 @@ class Run:
             )
 
     def _measured(self) -> Measured:
-        """All that was measured, one row a text."""
-        chunks = self.journal.chunks("done")
-        total: Measured | None = None
-        for number in sorted({chunk.round for chunk in chunks}):
-            of_round = [chunk for chunk in chunks if chunk.round == number]
-            rows = np.concatenate([chunk.rows for chunk in of_round])
-            measured = Measured.concatenate([self.journal.result(chunk.id) for chunk in of_round])
-            if total is None:
-                total = measured.take(np.argsort(rows))
-                continue
-            others = np.setdiff1d(np.arange(len(total.shots)), rows)
-            joined = Measured.concatenate([total.take(others), total.take(rows) + measured])
-            total = joined.take(np.argsort(np.concatenate([others, rows])))
-        measured_rows = sorted(row for chunk in chunks if not chunk.round for row in chunk.rows.tolist())
-        if measured_rows != list(range(texts := len(self.journal.hashes))):
-            raise JournalError(
-                f"{self.journal.path}: found {len(measured_rows)} results; expected each of {texts} texts"
-            )
-        if total is None:  # a run without texts
-            m = len(self._classifier.circuit.observables)
-            return Measured(np.empty((0, m), np.int64), np.empty((0, m, m), np.int64), np.empty(0, np.int64))
-        return total
+        return measured_texts(self.journal, len(self._classifier.circuit.observables))
 
     def _finish(self) -> None:
         """Cancel doubles that came to light late, close the batch, ask once more for what was charged."""
@@ -512,20 +493,3 @@ class Run:
             return
         if seconds is not None:
             self.journal.note_usage(job, seconds)
-
-
-def _check_same(journal: Journal, identity: Identity, hashes: list[bytes]) -> None:
-    known = journal.identity
-    differences = [
-        f"{key} {known.get(key)!r}, expected {identity.get(key)!r}"
-        for key in {**known, **identity}
-        if known.get(key) != identity.get(key)
-    ]
-    changed = [row for row, (one, other) in enumerate(zip(journal.hashes, hashes, strict=False)) if one != other]
-    if changed and len(journal.hashes) == len(hashes):
-        differences.append(f"other texts in {len(changed)} places, the first at position {changed[0]}")
-    if differences:
-        raise JournalError(
-            f"{journal.path}: found the journal of another run, with {'; '.join(differences)}. Give the same student, "
-            "texts and settings to go on with it, or another path to begin anew"
-        )
