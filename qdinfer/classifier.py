@@ -130,6 +130,19 @@ class Classifier:
         """
         return self._warned(texts, backend)
 
+    async def aclassify(self, texts: str | Iterable[str], *, backend: str | Backend | None = None) -> Predictions:
+        """`classify` for asyncio: the work is done in a thread, and the event loop goes on meanwhile.
+
+        The threads are those of the loop's default executor. Cancelling the task gives the waiting up; a thread that is
+        at work ends its call. Arguments, errors and warnings are those of `classify`.
+        """
+        import asyncio  # slow to import
+
+        checked = checked_texts(texts)
+        predictions, cut = await asyncio.to_thread(self._classify, checked, self._backend(backend))
+        warn_truncated(cut, len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=3)
+        return predictions
+
     def stream(
         self, texts: Iterable[str], *, chunk_size: int = 1024, backend: str | Backend | None = None
     ) -> Iterator[Predictions]:

@@ -130,7 +130,7 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
     with run:
         try:
             _watch(run.steps(detach=arguments.detach))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
             _note(_LATER.format(arguments.journal))
             raise
         now = run.progress()
