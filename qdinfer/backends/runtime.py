@@ -202,7 +202,7 @@ class RuntimeBackend:
         return self.measure(circuit, angles, self._shots).expectations(self.name)
 
     def measure(self, circuit: Circuit, angles: FloatArray, shots: int, *, offset: int = 0) -> Measured:
-        """See `SamplingBackend.measure`. Twirled, shots are rounded up to a multiple of 32."""
+        """See `SamplingBackend.measure`. Twirled, shots are rounded up, as `RuntimeSettings.shots` does."""
         angles = circuit.check_angles(angles)
         shots = self.settings.shots(whole_number("shots", shots, 1, MAX_SHOTS))
         offset = whole_number("offset", offset, 0, 2**63 - 1)

@@ -221,11 +221,11 @@ def _show(arguments: argparse.Namespace) -> int:
         if journal.empty:
             raise InputError(f"{arguments.journal}: found a journal in which no run was begun; expected one")
         now, jobs, identity = progress_of(journal), journal.jobs(), journal.identity
-        estimates = {chunk.id: (chunk, chunk.seconds) for chunk in journal.chunks()}
+        chunks = {chunk.id: chunk for chunk in journal.chunks()}
         device = journal.text("device")
     if arguments.json:
         about = {"identity": identity, "device": device, "complete": now.complete, "progress": asdict(now)}
-        about["jobs"] = [asdict(job) | {"estimate": estimates[job.chunk][1]} for job in jobs]
+        about["jobs"] = [asdict(job) | {"estimate": chunks[job.chunk].seconds} for job in jobs]
         print(json.dumps(about, ensure_ascii=False))
         return 0
     print(f"{identity['student']} on ibm:{device}, {identity['shots']} shots: {_told(now)}")
@@ -234,10 +234,12 @@ def _show(arguments: argparse.Namespace) -> int:
         print(", ".join(f"{count} {status}" for status, count in statuses.items()))
         print(f"{'job':<28} {'status':<10} {'texts':>6} {'shots':>6} {'estimated s':>11} {'charged s':>10}")
     for job in jobs:
-        chunk, seconds = estimates[job.chunk]
+        chunk = chunks[job.chunk]
         charged = "-" if job.usage is None else f"{job.usage:.1f}"
         remark = " double" if job.double else f" {job.reason}" if job.reason else ""
-        row = f"{job.id:<28} {job.status:<10} {len(chunk.rows):>6} {chunk.shots:>6} {seconds:>11.1f} {charged:>10}"
+        row = (
+            f"{job.id:<28} {job.status:<10} {len(chunk.rows):>6} {chunk.shots:>6} {chunk.seconds:>11.1f} {charged:>10}"
+        )
         print(row + remark)
     return 0
 

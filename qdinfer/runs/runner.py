@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backends.base import MAX_SHOTS
-from ..backends.ibm_jobs import JobState, RefusedError, SessionClosedError, TooManyJobsError, UnreadableError
+from ..backends.ibm_jobs import (
+    JobState,
+    RefusedError,
+    SessionClosedError,
+    Submission,
+    TooManyJobsError,
+    UnreadableError,
+)
 from ..backends.isa import NotIsaError, isa_from_json, isa_to_json
 from ..backends.runtime import RuntimeBackend
 from ..backends.sampling import Measured
@@ -265,9 +272,8 @@ class Run:
         without_job = {chunk.id for chunk in journal.chunks("planned", "asked")}
         known = {chunk.id for chunk in journal.chunks()}
         found: set[str] = set()
-        over = {
-            job.id for job in journal.jobs() if job.chunk not in without_job or job.status in ("ERROR", "CANCELLED")
-        }
+        ended = ("ERROR", "CANCELLED")
+        over = {job.id for job in journal.jobs() if job.chunk not in without_job or job.status in ended or job.reason}
         for state in service.find(journal.text("tag"), over):
             chunk = chunk_of(state.tags)
             if chunk in without_job:
@@ -282,7 +288,11 @@ class Run:
         submission = self.backend.service.settle(chunk, self._given_up(chunk))
         if submission is None:
             self.journal.plan_again(chunk)
-            return
+        else:
+            self._keep(chunk, submission)
+
+    def _keep(self, chunk: str, submission: Submission) -> None:
+        """Write down the job that counts, and its doubles."""
         self.journal.submitted(chunk, submission.job)
         for double in submission.doubles:
             self.journal.note_job(chunk, double.id, double.status, double=True)
@@ -384,9 +394,7 @@ class Run:
                 self._refuse(refused, pending)
                 break
             self._refusals = 0
-            journal.submitted(chunk.id, submission.job)
-            for double in submission.doubles:
-                journal.note_job(chunk.id, double.id, double.status, double=True)
+            self._keep(chunk.id, submission)
             submitted = True
         return submitted
 

@@ -312,6 +312,21 @@ def test_result_that_cannot_be_read(kind: str, standin: StandIn, classifier: Cla
             run.wait()
         assert run.progress().done == 3
     assert len(standin.jobs()) == 4
+    with open_run(journal, classifier) as run:  # one that stops before its texts are submitted once more
+        (chunk,) = run.journal.chunks("submitted")
+        run._take_in(chunk.id, run.journal.chunk_jobs()[chunk.id])
+        assert [chunk.id for chunk in run.journal.chunks("planned")] == [chunk.id]
+    finish(journal, classifier, standin, doubles=1)
+    assert len(standin.jobs()) == 5
+
+
+@pytest.mark.parametrize("kind", ["unreadable", "missing"])
+def test_second_process_measures_it_once_more(
+    kind: str, standin: StandIn, classifier: Classifier, journal: Path
+) -> None:
+    standin.fault(kind, after=1)
+    with open_run(journal, classifier) as run, pytest.raises(BackendError, match="cannot be read"):
+        run.wait()
     notes = finish(journal, classifier, standin, doubles=1)
     assert len(standin.jobs()) == 5
     assert notes.has("for the second time; its texts are submitted once more")
