@@ -1,0 +1,1 @@
+"""Pictures of students and of what they answer, as matplotlib figures."""

@@ -1,0 +1,1 @@
+"""Students on the Hugging Face Hub."""

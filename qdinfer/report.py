@@ -1,0 +1,1 @@
+"""One HTML page about a student on a table of texts."""
