@@ -74,8 +74,8 @@ class Calibration:
     def _drawn(self, shares: FloatArray) -> FloatArray:
         """(D,) draws of Σ w_b·|k_b/n_b − share_b|, k_b from binomial distributions. The same at every call."""
         hits = np.random.default_rng(0).binomial(self._n, shares, (_DRAWS, len(shares)))
-        off: FloatArray = np.abs(hits / self._n - shares)
-        return off @ self._weights
+        drawn: FloatArray = np.abs(hits / self._n - shares) @ self._weights
+        return drawn
 
     @property
     def _filled(self) -> IntArray:
@@ -91,7 +91,8 @@ class Calibration:
 
     @property
     def _weights(self) -> FloatArray:
-        return self._n / self.counts.sum()
+        shares: FloatArray = self._n / self.counts.sum()
+        return shares
 
 
 def calibrate(predictions: Predictions, labels: Sequence[str]) -> Calibration:
