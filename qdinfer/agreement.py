@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from .errors import InputError
 from .evaluation import Z95, check_labels, wilson_interval
 from .predictions import BoolArray, FloatArray, Predictions
+from .texts import checked_texts
 
 __all__ = ["Agreement", "compare"]
 
@@ -47,8 +48,9 @@ class Agreement:
     def rms_z(self) -> tuple[float, float, float]:
         """The root mean square of z, 1 if shot noise is all, and a 95 % interval of it.
 
-        The interval is ±1.96 standard errors of the mean of z² over texts, whose values are not independent of each
-        other within a text; with one text it is all from 0.
+        The interval is that of ±1.96 standard errors of the mean of z² over texts, for within a text the values depend
+        on each other. With few texts it is too narrow (for normal z, 20 texts: it covers 90 to 93 %; 100 texts: 94 %);
+        with one text it is everything.
         """
         squares = np.mean(self.z**2, axis=1)
         mean = float(squares.mean())
@@ -95,7 +97,7 @@ class Agreement:
         return self.right
 
 
-def compare(exact: Predictions, noisy: Predictions, labels: Sequence[str] | None = None) -> Agreement:
+def compare(exact: Predictions, noisy: Predictions, labels: Iterable[str] | None = None) -> Agreement:
     """Hold what a noisy backend says of N texts against exact answers.
 
     Args:
@@ -117,9 +119,10 @@ def compare(exact: Predictions, noisy: Predictions, labels: Sequence[str] | None
         raise InputError(f"compare: found {noisy.backend} without error bars; expected a backend with shots")
     right = None
     if labels is not None:
-        if len(labels) != len(noisy):
-            raise InputError(f"compare: found {len(labels)} true labels of {len(noisy)} texts; expected as many")
-        check_labels(exact.classes.tolist(), labels)
-        right = np.array([exact.labels == np.array(labels), noisy.labels == np.array(labels)])
+        true = checked_texts(labels, "labels")
+        if len(true) != len(noisy):
+            raise InputError(f"compare: found {len(true)} labels of {len(noisy)} texts; expected as many")
+        check_labels(exact.classes.tolist(), true)
+        right = np.array([exact.labels == np.array(true), noisy.labels == np.array(true)])
     z = (other.values - one.values) / errors
     return Agreement(float(noisy.shots.mean()), exact.labels != noisy.labels, z, right)

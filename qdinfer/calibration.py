@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,11 +11,12 @@ import numpy as np
 from .errors import InputError
 from .evaluation import Z95, check_labels, wilson_interval
 from .predictions import FloatArray, IntArray, Predictions
+from .texts import checked_texts
 
 __all__ = ["BINS", "Calibration", "calibrate"]
 
 BINS = 10
-_DRAWS = 10_000
+_DRAWS = 4000
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Calibration:
         return shares
 
 
-def calibrate(predictions: Predictions, labels: Sequence[str]) -> Calibration:
+def calibrate(predictions: Predictions, labels: Iterable[str]) -> Calibration:
     """Hold how sure a student was against how often it was right.
 
     Args:
@@ -105,14 +106,13 @@ def calibrate(predictions: Predictions, labels: Sequence[str]) -> Calibration:
     Raises:
         InputError: another number of labels than of texts, none at all, or a label that is none of the classes.
     """
-    if len(labels) != len(predictions) or not len(labels):
-        raise InputError(
-            f"calibrate: found {len(labels)} true labels of {len(predictions)} texts; expected as many, not 0"
-        )
-    check_labels(predictions.classes.tolist(), labels)
+    true = checked_texts(labels, "labels")
+    if len(true) != len(predictions) or not true:
+        raise InputError(f"calibrate: found {len(true)} labels of {len(predictions)} texts; expected as many, not 0")
+    check_labels(predictions.classes.tolist(), true)
     certainty = predictions.probabilities.max(axis=1)
     place = np.minimum((certainty * BINS).astype(np.int64), BINS - 1)
-    right = predictions.labels == np.array(labels)
+    right = predictions.labels == np.array(true)
     counts = np.bincount(place, minlength=BINS)
     with np.errstate(invalid="ignore"):
         means = np.bincount(place, certainty, BINS) / counts

@@ -144,7 +144,13 @@ def _check_output(arguments: argparse.Namespace) -> None:
 def _labelled(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Texts and their true labels."""
     names = [arguments.text_column, arguments.label_column]
-    rows = list(read_table(arguments.input, columns=names, format=arguments.format))
+    try:
+        rows = list(read_table(arguments.input, columns=names, format=arguments.format))
+    except InputError as error:
+        if str(error).endswith(f"; expected {arguments.label_column!r}"):
+            told = "the column of true labels that a report is measured against; --label-column names another"
+            raise InputError(f"{error}, {told}") from error
+        raise
     if not rows:
         raise InputError(f"{arguments.input}: found no rows; expected labelled texts")
     texts, labels = (column(rows, name) for name in names)

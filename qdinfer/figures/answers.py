@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..calibration import BINS, calibrate
-from ..evaluation import evaluate_labels
+from ..evaluation import Evaluation, evaluate_labels
 from ..predictions import Predictions
+from ..texts import checked_texts
 from .style import DARK, GREY, LIGHT, bars, new_figure, short
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _WRITTEN = 20  # classes; with more, numbers in the cells could not be read
 _NAMED = 60  # classes; with more, only every second has its name, and so on
 
 
-def confusion_matrix(predictions: Predictions, labels: Sequence[str]) -> Figure:
+def confusion_matrix(predictions: Predictions, labels: Iterable[str]) -> Figure:
     """Counts of true against predicted labels, and as colour what share of its row (its true label) each is.
 
     Args:
@@ -33,7 +34,7 @@ def confusion_matrix(predictions: Predictions, labels: Sequence[str]) -> Figure:
         InputError: another number of labels than of texts, none at all, or a label that is none of the classes.
         MissingExtraError: matplotlib is not installed.
     """
-    found = evaluate_labels(predictions.classes.tolist(), labels, predictions.labels.tolist())
+    found = _evaluated(predictions, checked_texts(labels, "labels"))
     names, size = [short(name) for name in found.labels], len(found.labels)
     totals = found.confusion.sum(axis=1, keepdims=True)
     percent = 100 * found.confusion / np.maximum(totals, 1)
@@ -60,7 +61,7 @@ def confusion_matrix(predictions: Predictions, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def reliability_diagram(predictions: Predictions, labels: Sequence[str]) -> Figure:
+def reliability_diagram(predictions: Predictions, labels: Iterable[str]) -> Figure:
     """How often labels are right, against how sure the student was of them; below, of how many texts.
 
     Points stand at the mean certainty of a bin; their bars are Wilson's 95 % intervals. The numbers are those of
@@ -104,7 +105,7 @@ def reliability_diagram(predictions: Predictions, labels: Sequence[str]) -> Figu
     return figure
 
 
-def certainty_histogram(predictions: Predictions, labels: Sequence[str]) -> Figure:
+def certainty_histogram(predictions: Predictions, labels: Iterable[str]) -> Figure:
     """How many texts there are of each certainty, the probability of the label that was given: right and wrong ones.
 
     Args:
@@ -115,10 +116,11 @@ def certainty_histogram(predictions: Predictions, labels: Sequence[str]) -> Figu
         InputError: another number of labels than of texts, none at all, or a label that is none of the classes.
         MissingExtraError: matplotlib is not installed.
     """
-    classes = predictions.classes.tolist()
-    evaluate_labels(classes, labels, predictions.labels.tolist())  # refuses what cannot be counted
+    true = checked_texts(labels, "labels")
+    found = _evaluated(predictions, true)
+    hits, classes = int(np.trace(found.confusion)), len(found.labels)
     certainty = predictions.probabilities.max(axis=1)
-    right = predictions.labels == np.array(labels)
+    right = predictions.labels == np.array(true)
     figure = new_figure(6.4, 3.6)
     panel = figure.subplots()
     panel.hist(
@@ -128,9 +130,9 @@ def certainty_histogram(predictions: Predictions, labels: Sequence[str]) -> Figu
         color=[LIGHT, DARK],
         edgecolor="white",
         linewidth=0.5,
-        label=[f"wrong: {np.sum(~right)}", f"right: {np.sum(right)}"],
+        label=[f"wrong: {found.texts - hits}", f"right: {hits}"],
     )
-    panel.axvline(1 / len(classes), color=GREY, linestyle=":", label=f"one in {len(classes)}: a guess")
+    panel.axvline(1 / classes, color=GREY, linestyle=":", label=f"one in {classes}: a guess")
     panel.set_xlim(0, 1)
     panel.set_xlabel("certainty: probability of the label that was given")
     panel.set_ylabel("texts")
@@ -139,3 +141,7 @@ def certainty_histogram(predictions: Predictions, labels: Sequence[str]) -> Figu
     panel.legend(loc="upper left")
     panel.set_title(f"Half of the texts have a certainty of {np.median(certainty):.2f} or more")
     return figure
+
+
+def _evaluated(predictions: Predictions, true: list[str]) -> Evaluation:
+    return evaluate_labels(predictions.classes.tolist(), true, predictions.labels.tolist())

@@ -32,8 +32,8 @@ def circuit_diagram(circuit: Circuit) -> Figure:
         CircuitError: Qiskit cannot read it.
         MissingExtraError: Qiskit, matplotlib or pylatexenc is not installed.
     """
-    require("pylatexenc", feature=_FEATURE, extra="report")
-    require("qiskit", feature=_FEATURE, extra="report")
+    for module in ("matplotlib", "pylatexenc", "qiskit", "qiskit_qasm3_import"):
+        require(module, feature=_FEATURE, extra="report")
     drawn = circuit.to_qiskit()
     drawn.global_phase = 0  # Qiskit would write it with pyplot, onto another figure
     _, right = _draw(drawn, -1).axes[0].get_xlim()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..agreement import Agreement, compare
 from ..errors import InputError
 from ..evaluation import Z95, evaluate_labels
 from ..predictions import FloatArray, Predictions
+from ..texts import checked_texts
 from .style import DARK, GREY, LIGHT, bars, new_figure, signed
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _DRAWN = 500  # points; with more, they become one picture within the figure, or
 _FAR = 5.0  # z beyond is drawn there
 
 
-def accuracy_against_shots(exact: Predictions, sampled: Sequence[Predictions], labels: Sequence[str]) -> Figure:
+def accuracy_against_shots(exact: Predictions, sampled: Sequence[Predictions], labels: Iterable[str]) -> Figure:
     """Accuracy with so many shots a text, and exact accuracy as a line, both with Wilson's 95 % intervals.
 
     An interval is for other texts, drawn as these were and measured once each. The texts are the same at every point
@@ -41,8 +42,9 @@ def accuracy_against_shots(exact: Predictions, sampled: Sequence[Predictions], l
     """
     if not sampled:
         raise InputError("accuracy_against_shots: found no predictions with shots; expected some")
-    points = sorted((compare(exact, each, labels) for each in sampled), key=lambda point: point.shots)
-    reference = evaluate_labels(exact.classes.tolist(), labels, exact.labels.tolist())
+    true = checked_texts(labels, "labels")
+    points = sorted((compare(exact, each, true) for each in sampled), key=lambda point: point.shots)
+    reference = evaluate_labels(exact.classes.tolist(), true, exact.labels.tolist())
     shots = [point.shots for point in points]
     accuracies = np.array([point.accuracy for point in points])
     figure = new_figure(6.4, 4.2)

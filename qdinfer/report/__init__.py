@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
+from .layout import Origin, page
 from .measurement import MAX_SEED, MAX_TEXTS, Measurements, Sample, measure
-from .page import Origin, page
 
 __all__ = ["MAX_SEED", "MAX_TEXTS", "Measurements", "Origin", "Sample", "measure", "page"]

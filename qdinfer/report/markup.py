@@ -79,9 +79,8 @@ def beginning(text: str) -> str:
 
 def section(title: str, name: str, parts: Iterable[str]) -> str:
     """A section of the page under its heading, with an anchor."""
-    return "\n".join(
-        [f'<section aria-labelledby="{name}">', f'<h2 id="{name}">{shown(title)}</h2>', *parts, "</section>"]
-    )
+    heading = f'<h2 id="{name}">{shown(title)}</h2>'
+    return "\n".join([f'<section aria-labelledby="{name}">', heading, *parts, "</section>"])
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -99,34 +98,26 @@ def figure(address: str, alternative: str, caption: str) -> str:
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: Sequence[int] = ()) -> str:
     """A table of numbers; a row's first cell is its heading. In the columns of `words` are texts, written as such."""
 
-    def cell(name: str, scope: str, place: int, text: str) -> str:
+    def cell(tag: str, place: int, text: str) -> str:
         kind = 'dir="auto"' if place in words else 'class="number"'
-        return f"<{name}{scope} {kind}>{shown(text)}</{name}>"
+        return f"<{tag} {kind}>{shown(text)}</{tag.partition(' ')[0]}>"
 
-    head = "".join(cell("th", ' scope="col"', place, text) for place, text in enumerate(columns))
-    body = (
-        "".join(
-            cell("td" if place else "th", "" if place else ' scope="row"', place, text)
-            for place, text in enumerate(row)
-        )
-        for row in rows
-    )
-    return "\n".join(
-        [
-            f'<div class="wide"><table><caption>{shown(caption)}</caption>',
-            f"<thead><tr>{head}</tr></thead>",
-            "<tbody>",
-            *(f"<tr>{row}</tr>" for row in body),
-            "</tbody></table></div>",
-        ]
-    )
+    head = "".join(cell('th scope="col"', place, text) for place, text in enumerate(columns))
+    body = []
+    for row in rows:
+        cells = (cell("td" if place else 'th scope="row"', place, text) for place, text in enumerate(row))
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return _table("numbers", caption, [f"<thead><tr>{head}</tr></thead>", "<tbody>", *body, "</tbody>"])
 
 
 def facts(caption: str, rows: Mapping[str, str]) -> str:
     """A table of two columns: what, and its value."""
-    body = (
-        f'<tr><th scope="row" dir="auto">{shown(k)}</th><td dir="auto">{shown(v)}</td></tr>' for k, v in rows.items()
-    )
-    return "\n".join(
-        [f'<div class="wide"><table class="facts"><caption>{shown(caption)}</caption>', *body, "</table></div>"]
-    )
+    body = []
+    for name, value in rows.items():
+        body.append(f'<tr><th scope="row">{shown(name)}</th><td dir="auto">{shown(value)}</td></tr>')
+    return _table("facts", caption, ["<tbody>", *body, "</tbody>"])
+
+
+def _table(kind: str, caption: str, content: Iterable[str]) -> str:
+    opening = f'<div class="wide"><table class="{kind}"><caption>{shown(caption)}</caption>'
+    return "\n".join([opening, *content, "</table></div>"])

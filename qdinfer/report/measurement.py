@@ -36,11 +36,13 @@ class Sample:
     """Some of the texts, drawn at random, with exact answers and others.
 
     Attributes:
+        rows: (n,) which texts these are, from 0, in their order.
         labels: (n,) their true labels.
         exact: their exact answers.
         others: answers with shots, for each backend or number of shots.
     """
 
+    rows: IntArray
     labels: Sequence[str]
     exact: Predictions
     others: Sequence[Predictions]
@@ -137,7 +139,7 @@ def measure(
     def sample(rows: IntArray, others: Sequence[Expectations]) -> Sample:
         shown = Expectations(exact.values[rows], exact.shots[rows], exact.backend)
         answers = [classifier.readout.predict(each) for each in others]
-        return Sample([labels[row] for row in rows], classifier.readout.predict(shown), answers)
+        return Sample(rows, [labels[row] for row in rows], classifier.readout.predict(shown), answers)
 
     with progress("noisy backend", len(noisy_rows)) as tell:
         step = math.ceil(len(noisy_rows) / _STEPS)

@@ -19,6 +19,7 @@ __all__ = ["certainty", "circuit", "labels", "noise", "shots", "texts"]
 
 _ROWS = 10  # texts in a list
 _DRAWN = 1000  # gates; more would be no picture any more
+_TABLED = 60  # classes
 
 
 def labels(found: Measurements) -> list[str]:
@@ -29,10 +30,10 @@ def labels(found: Measurements) -> list[str]:
         hits, true, given = int(confusion[place, place]), int(confusion[place].sum()), int(confusion[:, place].sum())
         f1 = f"{2 * hits / (true + given):.3f}" if true + given else "–"
         rows.append([label, f"{true}", f"{given}", _share(hits, true), _share(hits, given), f1])
-    return [
+    parts = [
         figure(
             picture(lambda: figures.confusion_matrix(found.exact, found.labels)),
-            f"Confusion matrix, {len(classes)} by {len(classes)} classes. The table below has its numbers.",
+            f"Confusion matrix, {len(classes)} by {len(classes)} classes. Tables with its numbers follow.",
             "Each cell has how many texts of its row's true label were given its column's label, and what share of the "
             "row that is.",
         ),
@@ -42,13 +43,11 @@ def labels(found: Measurements) -> list[str]:
             rows,
             words=[0],
         ),
-        table(
-            "True label down, predicted label across",
-            ["true / predicted", *classes],
-            [[label, *map(str, row)] for label, row in zip(classes, confusion.tolist(), strict=True)],
-            words=[0],
-        ),
     ]
+    if len(classes) <= _TABLED:
+        cells = [[label, *map(str, row)] for label, row in zip(classes, confusion.tolist(), strict=True)]
+        parts.append(table("True label down, predicted label across", ["true / predicted", *classes], cells, words=[0]))
+    return parts
 
 
 def certainty(found: Measurements) -> list[str]:
@@ -125,7 +124,7 @@ def shots(found: Measurements) -> list[str]:
     return [
         paragraph(
             f"On {_drawn(len(sample.labels), found)}, measured on Qiskit Aer without device noise, anew for each "
-            f"number of shots. Exact values get {points[0].exact_accuracy:.4f} of them right."
+            f"number of shots. With exact values, the accuracy on them is {points[0].exact_accuracy:.4f}."
         ),
         figure(
             picture(lambda: figures.accuracy_against_shots(sample.exact, sample.others, sample.labels)),
