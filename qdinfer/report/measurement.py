@@ -25,7 +25,6 @@ MAX_TEXTS = 2**31
 _CHUNK = 1024  # texts that are encoded at once, as in `Classifier.stream`
 _TOGETHER = 256  # texts that Aer is given at once, for the curve
 _STEPS = 20  # of the noisy backend's bar: a fake device takes seconds a text
-_APART = 2**32  # more than any seed of the noisy backend
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """From what is begun, and how many texts it has, to what is told of so many texts more."""
@@ -119,7 +118,7 @@ def measure(
         raise InputError(f"report: found {len(texts)} texts and {len(labels)} labels; expected as many, not 0")
     check_labels(classifier.readout.labels, labels)
     seed = whole_number("seed", seed, 0, MAX_SEED)
-    aer = AerBackend(1, seed=seed + _APART)
+    aer = AerBackend(1, seed=seed)
     order = np.random.default_rng(seed).permutation(len(texts))
     noisy_rows = np.sort(order[: whole_number("noisy_texts", noisy_texts, 1, MAX_TEXTS)])
     shot_rows = np.sort(order[: whole_number("shot_texts", shot_texts, 1, MAX_TEXTS)])
