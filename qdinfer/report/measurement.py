@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backends import Backend
+from ..backends.base import Backend, SamplingBackend
 from ..classifier import Classifier
 from ..errors import InputError, whole_number
 from ..evaluation import Evaluation, check_labels, evaluate_labels
@@ -118,22 +118,11 @@ def measure(
         raise InputError(f"report: found {len(texts)} texts and {len(labels)} labels; expected as many, not 0")
     check_labels(classifier.readout.labels, labels)
     seed = whole_number("seed", seed, 0, MAX_SEED)
-    aer = AerBackend(1, seed=seed)
     order = np.random.default_rng(seed).permutation(len(texts))
     noisy_rows = np.sort(order[: whole_number("noisy_texts", noisy_texts, 1, MAX_TEXTS)])
     shot_rows = np.sort(order[: whole_number("shot_texts", shot_texts, 1, MAX_TEXTS)])
-
-    encoded, values, cut = [], [], 0
-    with progress("exact values", len(texts)) as tell:
-        for start in range(0, len(texts), _CHUNK):
-            part, overlong = classifier.encoder.encode_counted(texts[start : start + _CHUNK])
-            encoded.append(part)
-            values.append(classifier.backend.expectations(classifier.circuit, part))
-            cut += overlong
-            tell(len(part))
-    angles, exact = np.concatenate(encoded), _joined(values)
-    if exact.covariance is not None:
-        raise InputError(f"classifier: found {exact.backend} with shots; expected an exact backend")
+    aer = AerBackend(1, seed=seed)
+    angles, exact, cut = _exact(classifier, texts, progress)
 
     def sample(rows: IntArray, others: Sequence[Expectations]) -> Sample:
         shown = Expectations(exact.values[rows], exact.shots[rows], exact.backend)
@@ -143,16 +132,40 @@ def measure(
     with progress("noisy backend", len(noisy_rows)) as tell:
         step = math.ceil(len(noisy_rows) / _STEPS)
         noisy = _by_and_by(lambda some: backend.expectations(classifier.circuit, some), angles[noisy_rows], step, tell)
-    curve = []
     with progress("shots", len(SHOTS) * len(shot_rows)) as tell:
-        for place, shots in enumerate(SHOTS):
-
-            def measured(some: FloatArray, shots: int = shots, taken: int = sum(SHOTS[:place])) -> Expectations:
-                return aer.measure(classifier.circuit, some, shots, offset=taken).expectations(aer.name)
-
-            curve.append(_by_and_by(measured, angles[shot_rows], _TOGETHER, tell))
+        curve = _curve(aer, classifier, angles[shot_rows], tell)
     predictions = classifier.readout.predict(exact)
     return Measurements(texts, labels, cut, predictions, sample(shot_rows, curve), sample(noisy_rows, [noisy]), seed)
+
+
+def _exact(classifier: Classifier, texts: Sequence[str], progress: Progress) -> tuple[FloatArray, Expectations, int]:
+    """The texts' angles and exact values, and how many of them were cut."""
+    angles, values, cut = [], [], 0
+    with progress("exact values", len(texts)) as tell:
+        for start in range(0, len(texts), _CHUNK):
+            part, overlong = classifier.encoder.encode_counted(texts[start : start + _CHUNK])
+            angles.append(part)
+            values.append(classifier.backend.expectations(classifier.circuit, part))
+            cut += overlong
+            tell(len(part))
+    exact = _joined(values)
+    if exact.covariance is not None:
+        raise InputError(f"classifier: found {exact.backend} with shots; expected an exact backend")
+    return np.concatenate(angles), exact, cut
+
+
+def _curve(
+    backend: SamplingBackend, classifier: Classifier, angles: FloatArray, tell: Callable[[int], object]
+) -> list[Expectations]:
+    """What each number of `SHOTS` says of all rows."""
+    found = []
+    for place, shots in enumerate(SHOTS):
+
+        def measured(some: FloatArray, shots: int = shots, taken: int = sum(SHOTS[:place])) -> Expectations:
+            return backend.measure(classifier.circuit, some, shots, offset=taken).expectations(backend.name)
+
+        found.append(_by_and_by(measured, angles, _TOGETHER, tell))
+    return found
 
 
 def _by_and_by(
