@@ -33,7 +33,7 @@ exact against noisy values, and the circuit. Needs the extra: pip install "qdinf
 """
 _EXTRA = ("matplotlib", "pylatexenc", "qiskit", "qiskit_aer", "qiskit_qasm3_import")
 _SHOTS, _SEED = 1000, 0
-_TEXTS, _TEXTS_ON_A_DEVICE = 1000, 20
+_TEXTS, _TEXTS_ON_A_DEVICE = 1000, 10
 
 
 def add_commands(commands: Any) -> None:

@@ -68,7 +68,7 @@ def accuracy_against_shots(exact: Predictions, sampled: Sequence[Predictions], l
     panel.grid(alpha=0.3)
     panel.legend(loc="lower right")
     value, low, high = points[-1].difference
-    panel.set_title(f"{shots[-1]:g} shots against exact values: {signed(value)} ({signed(low)} to {signed(high)})")
+    panel.set_title(f"{shots[-1]:g} shots change accuracy by {signed(value)} ({signed(low)} to {signed(high)})")
     return figure
 
 

@@ -152,7 +152,7 @@ def noise(found: Measurements) -> list[str]:
     device = (
         "Its only noise is that of its shots; --backend fake:FakeFez has a device's noise too."
         if noisy.backend == "aer"
-        else "Error bars know of its shots alone. Where z is clearly over 1, the device's own noise is the larger."
+        else "Error bars know of its shots alone: where z is clearly over 1, the device adds noise of its own."
     )
     return [
         paragraph(
