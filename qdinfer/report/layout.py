@@ -8,7 +8,7 @@ from datetime import datetime
 from .. import __version__
 from ..classifier import Classifier
 from . import sections
-from .markup import document, facts, paragraph, section, shown
+from .markup import counted, document, facts, paragraph, section, shown
 from .measurement import Measurements
 
 __all__ = ["Origin", "page"]
@@ -68,7 +68,7 @@ def page(classifier: Classifier, found: Measurements, origin: Origin) -> str:
             f"<header><h1>Report on {shown(name)}</h1>",
             paragraph(
                 f"Accuracy {evaluation.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}) and macro F1 "
-                f"{evaluation.macro_f1:.4f} on {evaluation.texts} texts of {origin.data}.",
+                f"{evaluation.macro_f1:.4f} on {counted(evaluation.texts)} of {origin.data}.",
                 "lead",
             ),
             paragraph(_CAVEAT),
@@ -102,7 +102,7 @@ def _about(classifier: Classifier, found: Measurements, origin: Origin) -> list[
         facts(
             "The report",
             {
-                "data": f"{origin.data}, {len(found.texts)} texts",
+                "data": f"{origin.data}, {counted(len(found.texts))}",
                 "data's hash": f"sha256 {origin.data_sha256}" if origin.data_sha256 else "none: it was no file",
                 "texts cut": f"{found.cut} have over {limit} tokens, of which the student read the first {limit}",
                 "exact values by": found.exact.backend,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..inspection import printable
 
-__all__ = ["beginning", "document", "facts", "figure", "paragraph", "section", "shown", "table"]
+__all__ = ["beginning", "counted", "document", "facts", "figure", "paragraph", "section", "shown", "table"]
 
 _LETTERS = 400  # of a text that are shown
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # Persian and Hindi words and emoji need them
@@ -32,6 +32,7 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align
 thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; overflow-wrap: normal }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tbody th { font-weight: 600 } .facts th { white-space: nowrap } td:last-child { overflow-wrap: anywhere }
+.numbers td[dir]:last-child { min-width: 18rem }
 @media print {
   :root { --ink: #000; --paper: #fff; --soft: #444; --line: #999; --link: #000 }
   body { max-width: none; padding: 0; font-size: 10pt } nav { display: none } .wide { overflow: visible }
@@ -75,6 +76,11 @@ def beginning(text: str) -> str:
     if not text.strip():
         return "(empty)"
     return text if len(text) <= _LETTERS else f"{text[:_LETTERS]} […] ({len(text)} letters)"
+
+
+def counted(texts: int) -> str:
+    """``1 text``, ``2 texts``."""
+    return "1 text" if texts == 1 else f"{texts} texts"
 
 
 def section(title: str, name: str, parts: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from ..circuit import Circuit
 from ..evaluation import wilson_interval
 from ..figures.style import signed
 from ..predictions import IntArray
-from .markup import beginning, facts, figure, paragraph, table
+from .markup import beginning, counted, facts, figure, paragraph, table
 from .measurement import Measurements
 from .pictures import picture
 
@@ -223,4 +223,6 @@ def _agreement(point: Agreement) -> tuple[str, str, str]:
 
 def _drawn(number: int, found: Measurements) -> str:
     total = len(found.texts)
-    return f"all {total} texts" if number == total else f"{number} of the {total} texts, drawn with seed {found.seed}"
+    if number == total:
+        return counted(1) if total == 1 else f"all {counted(total)}"
+    return f"{number} of the {counted(total)}, drawn with seed {found.seed}"

@@ -356,6 +356,7 @@ def test_one_text_and_classes_that_never_occur(classifier: Classifier) -> None:
     found = measure(classifier, ["sun"], [right], AerBackend(1, seed=1))
     read = Page(page(classifier, found, ORIGIN))
     assert "Accuracy 1.0000 (95 % interval 0.2065 to 1.0000)" in read.text
+    assert " on 1 text of texts.csv." in read.text
     assert "No label is wrong." in read.text
     assert len(read.tables["Most certain"]) == 2
     _, *classes = read.tables["By class, with 95 % intervals (Wilson 1927)"]
