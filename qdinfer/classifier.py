@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
@@ -14,7 +14,7 @@ from .backends import Backend, backend_for
 from .circuit import Circuit
 from .encoder import FusedStudent, TextEncoder
 from .errors import BackendError, InputError, whole_number
-from .predictions import Expectations, FloatArray, Predictions, StrArray
+from .predictions import BoolArray, Expectations, FloatArray, Predictions, StrArray
 from .readout import Readout
 from .texts import as_texts, checked_texts, warn_truncated
 
@@ -139,9 +139,39 @@ class Classifier:
         import asyncio  # slow to import
 
         checked = checked_texts(texts)
-        predictions, cut = await asyncio.to_thread(self._classify, checked, self._backend(backend))
-        warn_truncated(cut, len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=3)
+        predictions, cut = await asyncio.to_thread(self.classify_marked, checked, backend=backend)
+        warn_truncated(int(cut.sum()), len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=3)
         return predictions
+
+    def classify_marked(
+        self, texts: Sequence[str], *, backend: str | Backend | None = None
+    ) -> tuple[Predictions, BoolArray]:
+        """`classify` for callers that tell of cut texts in their own way, such as a server.
+
+        Args:
+            texts: (N,) texts, as `checked_texts` gives them.
+            backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Returns:
+            The predictions, and (N,) which texts have more tokens than the student reads. There is no warning.
+
+        Raises:
+            BackendError: the backend failed.
+        """
+        chosen = self._backend(backend)
+        if chosen is None and self._fused is not None:
+            values, cut = self._fused.encode_marked(texts)
+            exact = Expectations(values.astype(np.float64), np.zeros(len(texts), np.int64), "exact")
+            return self.readout.predict(exact), cut
+        angles, cut = self.encoder.encode_marked(texts)
+        expectations = (chosen or self.backend).expectations(self.circuit, angles)
+        shape = len(texts), len(self.circuit.observables)
+        if expectations.values.shape != shape or not np.isfinite(expectations.values).all():
+            raise BackendError(
+                f"{expectations.backend}: found expectation values {expectations.values.shape}, "
+                f"{np.isfinite(expectations.values).sum()} of them finite; expected {shape}, all finite"
+            )
+        return self.readout.predict(expectations), cut
 
     def stream(
         self, texts: Iterable[str], *, chunk_size: int = 1024, backend: str | Backend | None = None
@@ -168,31 +198,16 @@ class Classifier:
     def _stream(self, texts: Iterator[str], chunk_size: int, backend: Backend | None) -> Iterator[Predictions]:
         cut = total = 0
         while chunk := list(islice(texts, chunk_size)):
-            predictions, overlong = self._classify(chunk, backend)
-            cut, total = cut + overlong, total + len(chunk)
+            predictions, overlong = self.classify_marked(chunk, backend=backend)
+            cut, total = cut + int(overlong.sum()), total + len(chunk)
             yield predictions
         warn_truncated(cut, total, self.artifact.manifest.encoder.max_tokens, stacklevel=3)
 
     def _warned(self, texts: str | Iterable[str], backend: str | Backend | None = None) -> Predictions:
         checked = checked_texts(texts)
-        predictions, cut = self._classify(checked, self._backend(backend))
-        warn_truncated(cut, len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=4)
+        predictions, cut = self.classify_marked(checked, backend=backend)
+        warn_truncated(int(cut.sum()), len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=4)
         return predictions
-
-    def _classify(self, texts: list[str], backend: Backend | None) -> tuple[Predictions, int]:
-        if backend is None and self._fused is not None:
-            values, cut = self._fused.encode_counted(texts)
-            exact = Expectations(values.astype(np.float64), np.zeros(len(texts), np.int64), "exact")
-            return self.readout.predict(exact), cut
-        angles, cut = self.encoder.encode_counted(texts)
-        expectations = (backend or self.backend).expectations(self.circuit, angles)
-        shape = len(texts), len(self.circuit.observables)
-        if expectations.values.shape != shape or not np.isfinite(expectations.values).all():
-            raise BackendError(
-                f"{expectations.backend}: found expectation values {expectations.values.shape}, "
-                f"{np.isfinite(expectations.values).sum()} of them finite; expected {shape}, all finite"
-            )
-        return self.readout.predict(expectations), cut
 
     def _backend(self, backend: str | Backend | None) -> Backend | None:
         return None if backend is None else backend_for(backend, self.artifact, threads=self._threads)

@@ -19,6 +19,7 @@ A student is a folder or one .zip; it needs no network and no LLM.
   qdinfer evaluate STUDENT --input labelled.csv
   qdinfer estimate STUDENT --input texts.csv --backend ibm:DEVICE --shots 1000
   qdinfer inspect STUDENT --circuit
+  qdinfer serve STUDENT
 """
 
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import durable, predicting, students
+    from . import durable, predicting, serving, students
 
     parser = Parser("qdinfer", description=_DESCRIPTION, formatter_class=Help)
     parser.add_argument("--version", action="version", version=f"qdinfer {__version__}")
@@ -36,4 +37,5 @@ def _parser() -> argparse.ArgumentParser:
     predicting.add_commands(commands)
     students.add_commands(commands)
     durable.add_commands(commands)
+    serving.add_commands(commands)
     return parser
