@@ -21,6 +21,8 @@ __all__ = ["run"]
 LAST_CALL = 0.5
 """Seconds, at the end, in which open connections are told of it in their next answer."""
 _SLACK = 5.0
+IDLE = 75
+"""Seconds that a connection may be idle: more than proxies keep theirs, which else would use one that is closing."""
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
@@ -39,6 +41,7 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         app,
         log_config=None,
         access_log=False,  # the gate has its own
+        timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=round(2 * deadline + _SLACK),
         http="httptools",
         loop="uvloop",
