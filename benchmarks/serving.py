@@ -1,11 +1,12 @@
 """Measure `qdinfer serve` from other processes on this machine.
 
     python -m benchmarks.serving exported_models/topic-folded topic_test.csv
-    python -m benchmarks.serving exported_models/topic topic_test.csv
+    python -m benchmarks.serving exported_models/topic topic_test.csv --size 4
 
-First what 64 clients get, each of which sends its next request when the last one is answered (wrk): with 32 texts a
-request, held against `Classifier.predict` in one process; and with one text, held against routes that do nothing. Then
-twice what the server can do, for a minute, from clients that do not wait. Needs wrk (`apt-get install wrk`).
+First what 64 clients get, each of which sends its next request when the last one is answered (wrk): with `--size`
+texts a request, held against `Classifier.predict` in one process; and with one text, held against routes that do
+nothing. Then twice what the server can do, for a minute, from clients that do not wait. Needs wrk
+(`apt-get install wrk`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ from .results import BenchmarkError
 from .workers import child_environment
 
 CLIENTS = 64
-MANY = 32
 
 
 def main() -> None:
@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("student")
     parser.add_argument("texts", help="csv or jsonl with a column `text`")
+    parser.add_argument("--size", type=int, default=32, help="texts of a large request (default: 32)")
     parser.add_argument("--rounds", type=int, default=5, help="of the closed loop; medians are printed (default: 5)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the open loop (default: 60)")
     parser.add_argument("--deadline", type=float, default=10.0, help="the server's, in seconds (default: 10)")
@@ -92,12 +93,13 @@ def _body(texts: list[str]) -> str:
 def _closed_loop(server: _Served, arguments: argparse.Namespace, texts: list[str], folder: Path) -> None:
     classifier = Classifier.load(arguments.student)
     warnings.simplefilter("ignore", TruncationWarning)
-    batches = [texts[i : i + MANY] for i in range(0, len(texts) - MANY + 1, MANY)]
+    size = arguments.size
+    batches = [texts[i : i + size] for i in range(0, len(texts) - size + 1, size)]
     loads = {
         "GET /v2/health/live": (_script(folder / "get.lua", []), "/v2/health/live"),
         "POST, no text": (_script(folder / "none.lua", [_body([])]), "/v1/classify"),
         "POST, 1 text": (_script(folder / "one.lua", [_body([text]) for text in texts]), "/v1/classify"),
-        f"POST, {MANY} texts": (_script(folder / "many.lua", [_body(batch) for batch in batches]), "/v1/classify"),
+        f"POST, {size} texts": (_script(folder / "many.lua", [_body(batch) for batch in batches]), "/v1/classify"),
     }
     rates: dict[str, list[float]] = {name: [] for name in [*loads, "in process"]}
     for _ in range(arguments.rounds):
@@ -113,8 +115,8 @@ def _closed_loop(server: _Served, arguments: argparse.Namespace, texts: list[str
     for name in loads:
         print(f"  {name:<22} {statistics.median(rates[name]):>9.0f} requests a second")
     print(f"  {'Classifier.predict':<22} {statistics.median(rates['in process']):>9.0f} texts a second in one process")
-    many = [MANY * rate for rate in rates[f"POST, {MANY} texts"]]
-    _ratio(f"texts a second, {MANY} a request / in process", many, rates["in process"])
+    many = [size * rate for rate in rates[f"POST, {size} texts"]]
+    _ratio(f"texts a second, {size} a request / in process", many, rates["in process"])
     _ratio("requests a second, 1 text / none", rates["POST, 1 text"], rates["POST, no text"])
     _ratio("requests a second, 1 text / GET", rates["POST, 1 text"], rates["GET /v2/health/live"])
 
@@ -154,7 +156,8 @@ def _ratio(name: str, ours: list[float], theirs: list[float]) -> None:
 
 
 def _open_loop(server: _Served, arguments: argparse.Namespace, texts: list[str], folder: Path) -> None:
-    batches = [texts[i : i + MANY] for i in range(0, len(texts) - MANY + 1, MANY)]
+    size = arguments.size
+    batches = [texts[i : i + size] for i in range(0, len(texts) - size + 1, size)]
     capacity = _wrk(server, _script(folder / "capacity.lua", [_body(batch) for batch in batches]), "/v1/classify")
     bodies = folder / "bodies"
     bodies.write_text("\n".join(_body(batch) for batch in batches))
@@ -176,7 +179,7 @@ def _open_loop(server: _Served, arguments: argparse.Namespace, texts: list[str],
     if done.returncode != 0:
         raise BenchmarkError(f"load: its process ended with code {done.returncode}; it said:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
-    print(f"{seconds:.0f} s of {rate:.0f} requests of {MANY} texts a second, twice what it can do")
+    print(f"{seconds:.0f} s of {rate:.0f} requests of {size} texts a second, twice what it can do")
     print(f"  answers {found['statuses']}")
     for name, key in (("answered", "latencies"), ("refused", "refused")):
         if found[key]:

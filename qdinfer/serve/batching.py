@@ -7,6 +7,7 @@ takes the first request at once: nothing ever waits for a batch to fill.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -109,7 +110,7 @@ class Batcher(Generic[Key, Result]):
         size = sum(map(len, texts))
         work = weight * len(texts)
         self._admit(len(texts), size, work)
-        job = _Job(key, texts, size, work, loop.time(), loop.create_future())
+        job = _Job(key, texts, size, work, time.perf_counter(), loop.create_future())
         self._jobs.append(job)
         self.waiting += len(texts)
         self._bytes += size
@@ -135,9 +136,9 @@ class Batcher(Generic[Key, Result]):
 
     async def _work_off(self) -> None:
         loop = asyncio.get_running_loop()
-        while batch := self._take(loop.time()):
+        while batch := self._take(time.perf_counter()):
             texts = [text for job in batch for text in job.texts]
-            start = loop.time()
+            start = time.perf_counter()
             try:
                 result = await loop.run_in_executor(self._thread, self._run, batch[0].key, texts)
             except Exception as error:  # noqa: BLE001 - whatever it is, the clients are told, and the queue goes on
@@ -146,7 +147,7 @@ class Batcher(Generic[Key, Result]):
                 else:  # one request's fault is not the others'
                     await self._one_by_one(batch)
             else:
-                seconds = loop.time() - start
+                seconds = time.perf_counter() - start
                 work, before = self._done
                 self._done = MEMORY * work + sum(job.work for job in batch), MEMORY * before + seconds
                 self._note(len(texts), seconds)
