@@ -100,7 +100,6 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -
     text = "".join(path.read_text("utf-8") for path in pages)
     assert 'class="mermaid"' not in text
     assert 'data-md-component="source"' not in text
-    assert "<script async" not in text
 
 
 def test_search_needs_no_network(site: Path) -> None:
