@@ -93,18 +93,51 @@ class Classifier:
         return np.array(self.readout.labels, dtype=np.str_)
 
     def predict(self, texts: str | Iterable[str]) -> StrArray:
-        """The label of each text, (N,) str. One text gives one label. Raises as `classify` does."""
+        """The label of each text.
+
+        Args:
+            texts: one text or many; one text gives one label.
+
+        Returns:
+            (N,) str.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
+        """
         return self._warned(texts).labels
 
     def predict_proba(self, texts: str | Iterable[str]) -> FloatArray:
-        """The probability of each class, (N, C) float64, columns as in `classes_`. Raises as `classify` does."""
+        """The probability of each class.
+
+        Args:
+            texts: one text or many; one text gives one row.
+
+        Returns:
+            (N, C) float64, columns as in `classes_`.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
+        """
         return self._warned(texts).probabilities
 
     def score(self, texts: str | Iterable[str], labels: str | Iterable[str]) -> float:
         """The share of texts whose label is predicted.
 
+        Args:
+            texts: one text or many.
+            labels: as many true labels.
+
         Raises:
             InputError: another number of labels than of texts, none at all, or a label that the student does not know.
+            BackendError: the backend failed.
         """
         checked, expected = checked_texts(texts), checked_texts(labels, "labels")
         if len(checked) != len(expected) or not checked:
@@ -121,6 +154,9 @@ class Classifier:
             texts: one text or many; none gives no predictions.
             backend: evaluates the circuit in this call instead of `self.backend`.
 
+        Returns:
+            One row a text, in their order.
+
         Raises:
             InputError: something among them is not a text; the message has its position.
             BackendError: the backend failed.
@@ -134,7 +170,21 @@ class Classifier:
         """`classify` for asyncio: the work is done in a thread, and the event loop goes on meanwhile.
 
         The threads are those of the loop's default executor. Cancelling the task gives the waiting up; a thread that is
-        at work ends its call. Arguments, errors and warnings are those of `classify`.
+        at work ends its call.
+
+        Args:
+            texts: one text or many; none gives no predictions.
+            backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Returns:
+            One row a text, in their order.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
         """
         import asyncio  # slow to import
 

@@ -1,6 +1,6 @@
 """Every error that qdinfer and qdistill raise on purpose.
 
-The tree::
+The tree:
 
     QdinferError
     ├── ArtifactError      (ValueError)   a student's file is missing, broken, tampered with or too new
