@@ -10,9 +10,11 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -57,6 +59,10 @@ DEVICE, STAND_IN = "ibm_fez", "fake_fez"
 of IBM's service has no other."""
 
 
+ADDRESS = "127.0.0.1:8000"
+"""Of servers, as the documents name it; the tests use a port that is free."""
+
+
 def blocks(path: Path) -> list[tuple[str, str]]:
     """Language and code of what is to be run, in the page's order."""
     return re.findall(r"```(python|sh)\n(.*?)```", path.read_text(), re.DOTALL)
@@ -81,12 +87,50 @@ def pages() -> list[object]:
 @pytest.mark.parametrize("path", pages())
 def test_page_can_be_followed(path: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """All its blocks run, one after the other in one folder, as a reader would."""
-    with StandIn(tmp_path_factory.mktemp("stand-in")) as server:
+    with StandIn(tmp_path_factory.mktemp("stand-in")) as server, Background(checkout) as background:
         environment = {**os.environ, **server.environment()}
         for language, code in blocks(path):
             run = run_python if language == "python" else run_shell
-            run(code.replace(DEVICE, STAND_IN), checkout, environment)
+            adapted = code.replace(DEVICE, STAND_IN).replace(ADDRESS, f"127.0.0.1:{background.port}")
+            run(background.started(adapted), checkout, environment)
         assert bool(server.jobs()) == (DEVICE in path.read_text())
+
+
+class Background:
+    """Servers that a page starts with a line ending in ``&``. They listen on a port that is free here."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+
+    def __enter__(self) -> Background:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.terminate()
+            assert process.wait(30) == 0
+
+    def started(self, code: str) -> str:
+        """The lines that are left when those have been started, and answer."""
+        for line in code.splitlines():
+            if line.endswith(" &"):
+                command = [sys.executable, "-m", *shlex.split(line.removesuffix(" &")), "--port", str(self.port)]
+                self._processes.append(subprocess.Popen(command, cwd=self._folder, stderr=subprocess.DEVNULL))
+                self._wait()
+        return "".join(f"{line}\n" for line in code.splitlines() if not line.endswith(" &"))
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "no server within a minute"
+                time.sleep(0.05)
 
 
 def run_python(code: str, folder: Path, environment: dict[str, str]) -> None:
