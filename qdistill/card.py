@@ -107,8 +107,8 @@ tags:
 def _hub_license(text: str) -> str:
     """The license that every part ends with, if they agree and the Hub has it; or ``other``: see the card."""
     named = {part.split()[-1].lower() for part in text.split(";") if part.strip()}
-    license = named.pop()
-    return license if not named and _HUB_LICENSES.fullmatch(license) else "other"
+    name = named.pop() if len(named) == 1 else ""
+    return name if _HUB_LICENSES.fullmatch(name) else "other"
 
 
 def _beside(metrics: Mapping[str, float]) -> str:

@@ -86,9 +86,7 @@ def _explained(place: str, error: BaseException) -> QdinferError:
     wrapped = (errors.LocalEntryNotFoundError, RuntimeError)
     while isinstance(error, wrapped) and error.__cause__ is not None:
         error = error.__cause__  # "not in the cache", "could not be sent": why, is in the cause
-    if (
-        isinstance(error, OSError) and error.errno is not None
-    ):  # the operating system's; those of the net have no number
+    if isinstance(error, OSError) and error.errno is not None:  # of the operating system: those of the net have none
         where = error.filename or constants.HF_HUB_CACHE
         return HubError(
             f"{place}: found that {where} cannot be used ({error.strerror}); expected a cache that can be written, "
@@ -117,7 +115,7 @@ def _explained(place: str, error: BaseException) -> QdinferError:
         case int(status):
             later = ": try again later" if status >= 500 else ""
             return HubError(f"{place}: found status {status} ({found}); expected success{later}")
-    if "xet" in found:
+    if re.search("/xet-(read|write)-token", found):
         return HubError(
             f"{place}: found a failure of Xet, the newer store of large files ({found}); expected none: try again, or "
             "set HF_HUB_DISABLE_XET=1 where the Hub is one without Xet"
@@ -127,10 +125,12 @@ def _explained(place: str, error: BaseException) -> QdinferError:
     if isinstance(error, (*_NONSENSE, errors.FileMetadataError)):
         found = f"an answer of {constants.ENDPOINT} that is not the Hub's ({type(error).__name__}: {found})"
         return HubError(f"{place}: found {found}; expected one: is HF_ENDPOINT right, and no proxy in between?")
-    return HubError(
-        f"{place}: found no answer of {constants.ENDPOINT} ({found}); expected a connection: try again, or set "
-        "HF_HUB_OFFLINE=1 for a student that is in the cache"
-    )
+    if isinstance(error, OSError | errors.HTTPError):
+        return HubError(
+            f"{place}: found no answer of {constants.ENDPOINT} ({found}); expected a connection: try again, or set "
+            "HF_HUB_OFFLINE=1 for a student that is in the cache"
+        )
+    return HubError(f"{place}: found that huggingface_hub failed ({type(error).__name__}: {found}); expected success")
 
 
 def _short(said: object) -> str:

@@ -50,6 +50,7 @@ def fetch(text: str) -> tuple[dict[str, bytes], str]:
             files = _download(api, pinned, listed or listing(api, pinned))
         if not given.is_commit:
             _remember(given, commit, files[MANIFEST])
+        check_sizes({name: path.stat().st_size for name, path in files.items()})
         return {name: _read(name, path) for name, path in files.items()}, str(pinned)
 
 

@@ -47,7 +47,8 @@ def test_an_answer_that_is_none_is_an_error_with_the_next_step(
 ) -> None:
     fault, code, said = FAULTS[name]
     endpoint.fault(**fault)
-    assert client.qdinfer("verify", "hf:org/tiny@main").failed(code, "hf:org/tiny@main: found ", *said)
+    patience = {"HF_HUB_ETAG_TIMEOUT": "1"} if fault["kind"] == "stall" else {}
+    assert client.qdinfer("verify", "hf:org/tiny@main", **patience).failed(code, "hf:org/tiny@main: found ", *said)
     if fault["path"] != INFO:  # so there is something in the cache
         endpoint.reset()
         assert client.qdinfer("verify", "hf:org/tiny@main").code == 0
@@ -108,12 +109,12 @@ def test_nothing_listens(endpoint: Endpoint, client: Client, commit: str) -> Non
     endpoint.stop()
     for revision in ("main", commit):
         done = client.qdinfer("verify", f"hf:org/tiny@{revision}")
-        assert done.failed(1, f"hf:org/tiny@{revision}: found no answer of http://127.0.0.1:", "Connection refused")
+        assert done.failed(1, f"hf:org/tiny@{revision}: found no answer of http://127.0.0.1:")
 
 
 def test_an_endpoint_that_is_none(client: Client, commit: str) -> None:
     done = client.qdinfer("verify", "hf:org/tiny@main", HF_ENDPOINT="nonsense")
-    assert done.failed(1, "hf:org/tiny@main: found no answer of nonsense", "expected a connection")
+    assert done.failed(1, "hf:org/tiny@main: found ", " of nonsense")
 
 
 BLOCKED = """

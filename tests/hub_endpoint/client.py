@@ -9,9 +9,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
+import qdinfer
 from hub_endpoint.server import Endpoint
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +63,8 @@ class Client:
         with TemporaryDirectory() as folder:
             out, err = Path(folder) / "out", Path(folder) / "err"
             environment = {**self.environment, **environment}
+            with patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}):  # where it imports from, once it runs
+                forkserver.ensure_running()
             process = _FORKS.Process(target=_run, args=(code, arguments, environment, str(out), str(err)))
             process.start()
             process.join(60)
@@ -88,4 +93,5 @@ def _run(code: str, arguments: Sequence[str], environment: dict[str, str], out: 
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "Use 'content=", DeprecationWarning)  # between the client and its HTTP library
     assert "huggingface_hub" not in sys.modules
+    assert Path(qdinfer.__file__).is_relative_to(ROOT)
     exec(code, {"__name__": "__main__", "sys": sys})
