@@ -141,6 +141,22 @@ def test_a_commit_that_is_whole_in_the_cache_is_asked_of_nobody(
     )
 
 
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from qdinfer import Classifier
+def label(reference):
+    clf = Classifier.load(reference)
+    return clf.artifact.path, clf.predict("goal")[0]
+with ThreadPoolExecutor(4) as pool:
+    print(len(set(pool.map(label, ["hf:org/tiny@main"] * 8))))
+"""
+
+
+def test_many_threads_may_load_into_one_empty_cache(client: Client, commit: str) -> None:
+    done = client.python(THREADS)
+    assert (done.code, done.out) == (0, "1\n"), done.err
+
+
 def test_a_file_that_is_not_in_the_cache_is_brought(endpoint: Endpoint, client: Client, commit: str) -> None:
     assert client.qdinfer("verify", "hf:org/tiny@main").code == 0
     (lost,) = client.home.rglob("golden.json")
