@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(parser, words)
 
 
-def _parser(*, making: bool) -> argparse.ArgumentParser:
+def _parser(*, making: bool = True) -> argparse.ArgumentParser:
     """All commands, or without those that make students, and what they need."""
     parser = Parser("qdistill", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"qdistill {__version__}")
