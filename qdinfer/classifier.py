@@ -72,10 +72,10 @@ class Classifier:
     def load(
         cls, path: str | os.PathLike[str], *, backend: str | Backend = "exact", threads: int | None = None
     ) -> Classifier:
-        """Open a student's folder or .zip.
+        """Open a student's folder or .zip, or one on the Hugging Face Hub.
 
         Args:
-            path: where it is. Nothing is ever fetched.
+            path: where it is. Only a str ``hf:org/name@revision`` is ever fetched, see docs/hub.md.
             backend: ``"exact"``, ``"aer"``, ``"fake:DEVICE"``, ``"ibm:DEVICE"``, ``"ibm:least_busy"``, or any object
                 with the method of `Backend`.
             threads: CPU threads for one call; None for all that this process may use.
@@ -84,6 +84,7 @@ class Classifier:
             FileNotFoundError: there is nothing at that path.
             ArtifactError: it is not a sound student.
             BackendError: the backend cannot run it.
+            HubError, InputError, MissingExtraError: of a reference, see `Artifact.open`.
         """
         return cls(Artifact.open(path), backend=backend, threads=threads)
 

@@ -8,6 +8,7 @@ from ..artifact import Artifact
 from ..circuit import Circuit
 from ..errors import ArtifactError, BackendError
 from ..predictions import Expectations, FloatArray
+from ..reading import HUB
 from ..session import OnnxSession
 
 __all__ = ["ExactBackend"]
@@ -48,6 +49,8 @@ class ExactBackend:
         spec = artifact.manifest.compiled
         if spec is None:
             where = artifact.path or "PATH"
+            if where.startswith(HUB):
+                where += " --output PATH"
             raise BackendError(
                 f"{artifact.manifest.name}: found no compiled.onnx, which the exact backend runs; "
                 f"make it with `qdinfer compile {where}`, or use backend='aer', which is exact too"

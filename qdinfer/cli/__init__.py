@@ -12,7 +12,8 @@ __all__ = ["Parser", "add_debug", "main", "run_command"]
 
 _DESCRIPTION = """\
 Run quantum students: small text classifiers, distilled from an LLM.
-A student is a folder or one .zip; it needs no network and no LLM.
+A student is a folder or one .zip; it needs no network and no LLM. STUDENT may also be hf:ORG/NAME@REVISION, on the
+Hugging Face Hub.
 
   qdinfer predict STUDENT "some text" "another"
   qdinfer predict STUDENT --input texts.csv --output labelled.csv

@@ -29,6 +29,7 @@ PUBLIC = [
     "ExactBackend",
     "Expectations",
     "Golden",
+    "HubError",
     "InputError",
     "JournalError",
     "Manifest",
