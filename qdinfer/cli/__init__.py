@@ -13,7 +13,8 @@ __all__ = ["Parser", "add_debug", "main", "run_command"]
 
 _DESCRIPTION = """\
 Run quantum students: small text classifiers, distilled from an LLM.
-A student is a folder or one .zip; it needs no network and no LLM.
+A student is a folder or one .zip; it needs no network and no LLM. STUDENT may also be hf:ORG/NAME@REVISION, on the
+Hugging Face Hub.
 
   qdinfer predict STUDENT "some text" "another"
   qdinfer predict STUDENT --input texts.csv --output labelled.csv
@@ -21,6 +22,7 @@ A student is a folder or one .zip; it needs no network and no LLM.
   qdinfer report STUDENT --input labelled.csv
   qdinfer estimate STUDENT --input texts.csv --backend ibm:DEVICE --shots 1000
   qdinfer inspect STUDENT --circuit
+  qdinfer serve STUDENT
 """
 
 
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import durable, predicting, reporting, students
+    from . import durable, predicting, reporting, serving, students
 
     parser = Parser("qdinfer", description=_DESCRIPTION, formatter_class=Help)
     parser.add_argument("--version", action="version", version=f"qdinfer {__version__}")
@@ -42,4 +44,5 @@ def _parser() -> argparse.ArgumentParser:
     students.add_commands(commands)
     reporting.add_commands(commands)
     durable.add_commands(commands)
+    serving.add_commands(commands)
     return parser

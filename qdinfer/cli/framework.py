@@ -115,7 +115,7 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=description, formatter_class=Help
     )
-    parser.add_argument("student", metavar="STUDENT", help="a student's folder or .zip")
+    parser.add_argument("student", metavar="STUDENT", help="a student's folder or .zip, or hf:ORG/NAME@REVISION")
     add_debug(parser)
     parser.set_defaults(function=function)
     return parser

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, require, whole_number
+from ..reading import HUB
 from ..tabular import STDIO, column, open_output, read_table
 from ..texts import warn_truncated
 from .framework import add_command, counted, progress
@@ -183,7 +184,8 @@ def _origin(arguments: argparse.Namespace) -> Origin:
 
 def _command(arguments: argparse.Namespace) -> str:
     """The command as it was given, with file names in place of paths, which mean nothing elsewhere."""
-    paths = {arguments.student, arguments.input, arguments.output}
+    given = (arguments.student, arguments.input, arguments.output)
+    paths = {path for path in given if not path.startswith(HUB)}
 
     def shorten(word: str) -> str:
         option, equals, value = word.partition("=")  # --output=PATH

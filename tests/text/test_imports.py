@@ -27,6 +27,7 @@ PUBLIC = [
     "ExactBackend",
     "Expectations",
     "Golden",
+    "HubError",
     "InputError",
     "JournalError",
     "Manifest",
