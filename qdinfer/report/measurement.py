@@ -143,10 +143,10 @@ def _exact(classifier: Classifier, texts: Sequence[str], progress: Progress) -> 
     angles, values, cut = [], [], 0
     with progress("exact values", len(texts)) as tell:
         for start in range(0, len(texts), _CHUNK):
-            part, overlong = classifier.encoder.encode_counted(texts[start : start + _CHUNK])
+            part, overlong = classifier.encoder.encode_marked(texts[start : start + _CHUNK])
             angles.append(part)
             values.append(classifier.backend.expectations(classifier.circuit, part))
-            cut += overlong
+            cut += int(overlong.sum())
             tell(len(part))
     exact = _joined(values)
     if exact.covariance is not None:

@@ -111,45 +111,34 @@ def test_the_same_command_writes_the_same_page(run: Run, student_path: Path, lab
     assert "9 of the 64 texts, drawn with seed 5" in first
 
 
-def test_standard_input_and_output(
-    run: Run, student_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+def test_standard_input_and_output_and_other_columns(
+    run: Run, student_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with labelled.open() as source:
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({"q": "sun rain goal match bank", "a": "sport"}) + "\n")
+    words = ["--format", "jsonl", "--text-column", "q", "--label-column", "a"]
+    with path.open() as source:
         monkeypatch.setattr("sys.stdin", source)
-        out, err = run("report", student_path, "--input", "-", "--output", "-", "--noisy-texts", 3)
+        out, err = run("report", student_path, "--input", "-", "--output", "-", *words)
     assert out.startswith("<!DOCTYPE html>")
     assert out.endswith("</html>\n")
-    assert "on 64 texts of standard input." in out
+    assert "on 1 text of standard input." in out
     assert "none: it was no file" in out
-    assert err == ""
-
-
-def test_other_columns_and_formats(run: Run, student_path: Path, tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl").write_text(json.dumps({"q": "sun rain goal match bank", "a": "sport"}) + "\n")
-    words = [
-        "--input",
-        tmp_path / "t.jsonl",
-        "--text-column",
-        "q",
-        "--label-column",
-        "a",
-        "--output",
-        tmp_path / "r.html",
-    ]
-    out, err = run("report", student_path, *words)
-    assert out.endswith(", 1 text\n")
+    assert "1 have over 4 tokens, of which the student read the first 4" in out
     assert err == "qdinfer: note: 1 of 1 texts have over 4 tokens; the student read the first 4 of each\n"
-    assert "1 have over 4 tokens, of which the student read the first 4" in (tmp_path / "r.html").read_text("utf-8")
 
 
-def test_a_student_without_compiled_graph_is_exact_on_aer(run: Run, labelled: Path, tmp_path: Path) -> None:
+def test_a_student_without_compiled_graph_is_exact_on_aer(
+    run: Run, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {name: data for name, data in tiny().files.items() if name != "compiled.onnx"}
     manifest = msgspec.structs.replace(tiny().manifest, compiled=None)
     path = Artifact.create(manifest, files).save(tmp_path / "plain")
+    monkeypatch.setattr("qdinfer.report.page", lambda _, found, origin: f"exact on {found.exact.backend}")
     out, _ = run("report", path, "--input", labelled, "--output", tmp_path / "r.html")
     expected = json.loads(run("evaluate", path, "--input", labelled, "--backend", "aer", "--json")[0])
     assert f"accuracy {expected['accuracy']:.4f}" in out
-    assert '<th scope="row">exact values by</th><td dir="auto">aer</td>' in (tmp_path / "r.html").read_text("utf-8")
+    assert (tmp_path / "r.html").read_text() == "exact on aer"
 
 
 @pytest.mark.slow
