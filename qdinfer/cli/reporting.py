@@ -171,14 +171,14 @@ def _backend(arguments: argparse.Namespace, seed: int, circuit: Circuit) -> Back
 
 
 def _origin(arguments: argparse.Namespace) -> Origin:
+    from ..report import Origin
+
     source = Path(arguments.input)
     digest = None
     if arguments.input != STDIO and source.is_file():  # a pipe can be read only once
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     name = "standard input" if arguments.input == STDIO else source.name
-    from ..report import Origin
-
     return Origin(name, digest, _command(arguments), datetime.now(UTC))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..circuit import Circuit
@@ -39,8 +40,9 @@ def circuit_diagram(circuit: Circuit) -> Figure:
     _, right = _draw(drawn, -1).axes[0].get_xlim()
     lines = math.ceil(right / _COLUMNS)
     figure = _draw(drawn, math.ceil(right / lines))
+    names = re.compile(rf"\b({'|'.join(circuit.inputs)})\b")
     for text in figure.axes[0].texts:
-        if any(name in text.get_text() for name in circuit.inputs):
+        if "$" not in text.get_text() and names.search(text.get_text()):  # with $ it is a gate's or a qubit's name
             text.set_color(DARK)
     return figure
 

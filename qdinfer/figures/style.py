@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DARK", "GREY", "LIGHT", "bars", "new_figure", "short", "signed"]
 
 DARK, LIGHT, GREY = "#0072B2", "#E69F00", "#777777"
-_NAME = 24
+_NAME = 24  # letters of a class's name that fit
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -30,10 +30,9 @@ def new_figure(width: float, height: float) -> Figure:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    # Not by pyplot, which would keep it.
     module = require("matplotlib.figure", feature="drawing", extra="report")
-    figure: Figure = module.Figure(
-        figsize=(width, height), layout="constrained"
-    )  # no pyplot: no window, no global state
+    figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
     return figure
 
 

@@ -20,9 +20,8 @@ _STYLE = """
 body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; font: 1rem/1.5 system-ui, sans-serif;
   color: var(--ink); background: var(--paper) }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .5rem } h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem }
-h3 { font-size: 1.05rem; margin: 1.5rem 0 .5rem }
 p, figcaption, ul { max-width: 46rem } a { color: var(--link) }
-.lead { font-size: 1.2rem } .soft, figcaption, caption { color: var(--soft) }
+.lead { font-size: 1.2rem } figcaption, caption { color: var(--soft) }
 nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem }
 figure { margin: 1rem 0 } img { max-width: 100%; height: auto; background: #fff; border-radius: 4px }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0; font-size: .92rem }
@@ -37,7 +36,7 @@ tbody th { font-weight: 600 } .facts th { white-space: nowrap } td:last-child { 
   :root { --ink: #000; --paper: #fff; --soft: #444; --line: #999; --link: #000 }
   body { max-width: none; padding: 0; font-size: 10pt } nav { display: none } .wide { overflow: visible }
   table { font-size: .8em } th, td { padding: .15rem .4rem }
-  figure, tr { break-inside: avoid } h2, h3, caption { break-after: avoid }
+  figure, tr { break-inside: avoid } h2, caption { break-after: avoid }
 }
 """
 

@@ -256,18 +256,19 @@ def test_a_short_circuit_is_one_line() -> None:
     qasm = """
     OPENQASM 3.0;
     include "stdgates.inc";
-    input float[64] turn;
+    input float[64] m;
     qubit[2] q;
-    rx(2 * turn) q[0];
+    rx(2 * m) q[0];
     p(0.5) q[1];
     cx q[0], q[1];
     """
-    circuit = Circuit(qasm, ("turn",), ("IZ", "ZI"))
+    circuit = Circuit(qasm, ("m",), ("IZ", "ZI"))
     assert circuit.to_qiskit().global_phase, "lowered, it has a phase, which Qiskit would write onto pyplot's figure"
     figure = figures.circuit_diagram(circuit)
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert len([text for text in texts if text.startswith("${q}")]) == 2
-    assert any("2" in text and "turn" in text for text in texts)
+    blue = [text.get_text() for text in figure.axes[0].texts if to_hex(text.get_color()) == DARK.lower()]
+    assert blue == ["2*m"], "not what has an m in its name, such as every gate in mathematical writing"
     assert pyplot.get_fignums() == []
     width, height = figure.get_size_inches()
     assert 1 < width < 4

@@ -322,7 +322,7 @@ def test_no_text_can_do_anything(classifier: Classifier) -> None:
     assert max(map(len, re.sub(r'"data:[^"]*"', "", written).splitlines())) < 5000
 
 
-def test_no_classs_name_can_do_anything() -> None:
+def test_no_name_of_a_class_can_do_anything() -> None:
     names = ("<script>alert(1)</script>", "$\\frac{新}$", "x" * 200)
     artifact, reason = export(replace(parts(2), labels=names))
     assert reason is None
