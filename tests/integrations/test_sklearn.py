@@ -383,6 +383,16 @@ def test_calibration_with_folds(labels: list[str], ensemble: bool) -> None:
     assert log_loss(labels, found) < log_loss(labels, pipeline().fit(TEXTS).predict_proba(TEXTS))
 
 
+@pytest.mark.filterwarnings("ignore:Number of classes in training fold:RuntimeWarning")
+def test_what_stands_on_a_student_needs_all_its_classes(labels: list[str]) -> None:
+    rows = [i for i, label in enumerate(labels) if label != "sport"]
+    texts, fewer = [TEXTS[i] for i in rows], [labels[i] for i in rows]
+    student = QuantumStudentClassifier(tiny()).fit(texts, fewer)
+    for given in (student, FrozenEstimator(student)):
+        with pytest.raises((ValueError, IndexError)):
+            CalibratedClassifierCV(given, cv=2).fit(texts, fewer).predict(texts)
+
+
 def others() -> list[tuple[str, Any]]:
     return [("words", make_pipeline(CountVectorizer(), MultinomialNB()))]
 
