@@ -16,6 +16,7 @@ from .plain_types import TEXTS, plain_field, plain_schema
 __all__ = ["ArrowRows", "parquet_blocks", "parquet_rows"]
 
 _BUFFER = 2**20  # bytes of each column that are read at a time
+_DICTIONARY = 2**16  # bytes of a dictionary that every batch may bring anew
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _read(name: str, wanted: Sequence[str], chosen: set[str] | None, target: str
         columns = [column for column in schema.names if chosen is None or column in chosen]
         row = 0
         for batch in _batches(file, columns):
-            table = pa.Table.from_batches([batch]).select(columns)
+            table = _with_small_dictionaries(pa.Table.from_batches([batch]).select(columns))
             for column in wanted:
                 _check_texts(name, row, column, table[column])
             yield ArrowRows(table, name)
@@ -88,6 +89,19 @@ def _read(name: str, wanted: Sequence[str], chosen: set[str] | None, target: str
 def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     for group in range(file.num_row_groups):  # one by one: Arrow cannot join dictionaries inside of structs or lists
         yield from file.iter_batches(ROWS, row_groups=[group], columns=columns)
+
+
+def _with_small_dictionaries(table: pa.Table) -> pa.Table:
+    """The batch, where a column brings the dictionary of a whole row group, with a dictionary of its own values."""
+    for i, field in enumerate(table.schema):
+        if not pa.types.is_dictionary(field.type) or field.type.ordered:
+            continue
+        column = table.column(i).chunk(0)
+        if column.dictionary.nbytes > _DICTIONARY:
+            own = column.dictionary_decode().dictionary_encode()
+            own = pa.DictionaryArray.from_arrays(own.indices.cast(field.type.index_type), own.dictionary)
+            table = table.set_column(i, field, own)
+    return table
 
 
 @contextmanager

@@ -77,7 +77,7 @@ class ParquetWriter:
         if not self._waiting:
             return
         with self._holding():
-            group = pa.concat_tables(self._waiting, promote_options="permissive")
+            group = pa.concat_tables(self._waiting, promote_options="permissive").unify_dictionaries()
             self._forget()
             if self._file is None:
                 group = self._settled(group)

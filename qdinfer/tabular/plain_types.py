@@ -26,6 +26,8 @@ def _plain(kind: pa.DataType) -> pa.DataType | None:
     types = pa.types
     if types.is_dictionary(kind):
         return _plain(kind.value_type)
+    if types.is_float16(kind):  # which some versions make numpy's numbers of
+        return pa.float32()
     if any(is_such(kind) for is_such in _AS_THEY_ARE):
         return kind
     if any(is_such(kind) for is_such in _AS_TEXTS):
