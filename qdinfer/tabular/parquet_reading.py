@@ -68,6 +68,8 @@ def parquet_blocks(name: str, wanted: Sequence[str], target: str) -> Iterator[Ar
 
 def _read(name: str, wanted: Sequence[str], chosen: set[str] | None, target: str | None) -> Iterator[ArrowRows]:
     with open(name, "rb") as source, _sound(name):
+        if not source.seekable():
+            raise InputError(f"{name}: found a pipe; expected a file, since parquet is read from its end")
         # Buffered, for otherwise a column of a whole row group is held, which may be all of the file.
         file = pq.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
         schema = file.schema_arrow

@@ -81,6 +81,9 @@ class ParquetWriter:
             self._forget()
             if self._file is None:
                 group = self._settled(group)
+                pa.ipc.read_schema(
+                    group.schema.serialize()
+                )  # deeper than this can be, it would be written all the same
                 self._file = self._stack.enter_context(pq.ParquetWriter(self._target, group.schema))
             self._file.write_table(group, row_group_size=max(1, len(group)))
 
@@ -123,7 +126,9 @@ class ParquetWriter:
     def _holding(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, UnicodeEncodeError) as error:
+        except (pa.ArrowException, OSError, UnicodeEncodeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise InputError(
                 f"{self._name}: found what parquet cannot hold ({error}); expected jsonl as the format of the output"
             ) from error

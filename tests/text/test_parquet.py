@@ -383,6 +383,16 @@ def test_values_that_parquet_has_no_type_for_are_refused(tmp_path: Path, values:
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
+def test_what_no_reader_could_open_is_not_written(tmp_path: Path) -> None:
+    deep = '{"text": "sun", "x": ' + "[" * 400 + "1" + "]" * 400 + "}"
+    (tmp_path / "in.jsonl").write_text(deep)
+    with pytest.raises(InputError, match="found what parquet cannot hold \\(Invalid flatbuffers message"):
+        copied(tmp_path / "in.jsonl", tmp_path / "out.parquet")
+    (tmp_path / "in.jsonl").write_text(deep.replace("[" * 400, "[" * 40).replace("]" * 400, "]" * 40))
+    copied(copied(tmp_path / "in.jsonl", tmp_path / "out.parquet"), tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == json.loads((tmp_path / "in.jsonl").read_text())
+
+
 def test_a_column_name_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "sun", "half \\ud83c": 1}')
     with pytest.raises(InputError, match="found what parquet cannot hold \\('utf-8' codec"):
@@ -490,6 +500,10 @@ def test_what_is_no_file_is_the_systems_error(student_path: Path, tmp_path: Path
     assert refusal("predict", student_path, "--input", path) == f"{path}: No such file or directory"
     words = ["--input", tmp_path, "--format", "parquet", "--output", tmp_path / "o.csv"]
     assert refusal("predict", student_path, *words) == f"{tmp_path}: Is a directory"
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with os.fdopen(os.open(tmp_path / "pipe.parquet", os.O_RDWR)):  # or opening it would wait for a writer
+        message = refusal("predict", student_path, "--input", tmp_path / "pipe.parquet")
+    assert message.endswith("pipe.parquet: found a pipe; expected a file, since parquet is read from its end")
     pq.write_table(pa.table({"text": ["sun"]}), path)
     message = refusal("predict", student_path, "--input", path, "--output", tmp_path / "no" / "out.parquet")
     assert message == f"{tmp_path / 'no' / 'out.parquet'}: found no folder for it; expected an existing one"
