@@ -55,7 +55,7 @@ def save_model(
     """Save a student as an MLflow model.
 
     Args:
-        student: its folder or .zip, or an `Artifact`.
+        student: its folder, .zip or reference, as `Classifier.load` takes it, or an `Artifact`.
         path: a folder that is made.
         pip_requirements: packages, or a file of them, for an environment that runs the model. None is this version of
             qdinfer with its extra `mlflow`, which must then be on the package index; else name a wheel or an URL.
@@ -64,7 +64,7 @@ def save_model(
         mlflow_model: what is known of the model already; `log_model` gives it.
 
     Raises:
-        ArtifactError: see `Classifier.load`; so is FileNotFoundError.
+        ArtifactError: and what else `Artifact.open` raises of a student that cannot be had.
         BackendError: the exact engine cannot run it; `qdinfer compile` makes what that needs.
         MlflowException: there is something at the path.
     """
@@ -98,7 +98,7 @@ def log_model(student: Student, name: str, **options: Any) -> ModelInfo:
     """Log a student as a model of the active run, or of a new one.
 
     Args:
-        student: its folder or .zip, or an `Artifact`.
+        student: its folder, .zip or reference, as `Classifier.load` takes it, or an `Artifact`.
         name: of the model.
         options: those of `save_model`, and of ``mlflow.models.Model.log``, such as `registered_model_name`.
 
@@ -106,7 +106,7 @@ def log_model(student: Student, name: str, **options: Any) -> ModelInfo:
         What MLflow tells of it; its `model_uri` is for `load_model` and for ``mlflow models serve``.
 
     Raises:
-        As `save_model`.
+        ArtifactError: and what else `save_model` raises.
     """
     return Model.log(None, sys.modules[__name__], name=name, student=student, **options)
 
@@ -121,7 +121,8 @@ def load_model(model_uri: str, *, backend: str | Backend = "exact", threads: int
 
     Raises:
         InputError: it is no model of this flavour, or of a newer format.
-        ArtifactError: see `Classifier.load`; so is BackendError.
+        ArtifactError: the student in it is not sound.
+        BackendError: the backend cannot run it.
         MlflowException: there is no such model.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +140,7 @@ def load_model(model_uri: str, *, backend: str | Backend = "exact", threads: int
 
 def _load_pyfunc(path: str) -> _Served:
     """What MLflow calls for ``python_function``, with the place of the student."""
-    return _Served(Classifier.load(path))
+    return _Served(Classifier.load(Path(path)))
 
 
 class _Served:

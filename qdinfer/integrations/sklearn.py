@@ -56,7 +56,7 @@ class QuantumStudentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         """Nothing is read before `fit`.
 
         Args:
-            student: its folder or .zip, or an `Artifact`.
+            student: its folder, .zip or reference, as `Classifier.load` takes it, or an `Artifact`.
             backend: evaluates the circuit: a name or an object, as `Classifier` takes it.
             threads: CPU threads for one call; None for all that this process may use.
         """
@@ -73,7 +73,7 @@ class QuantumStudentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
 
         Raises:
             InputError: something is no text or no label of the student's, or there are not as many.
-            ArtifactError: see `Classifier.load`; so are BackendError and FileNotFoundError.
+            ArtifactError: and what else `Classifier.load` raises of a student that cannot be had or run.
         """
         texts = checked_texts(X, "X")
         artifact = self.student if isinstance(self.student, Artifact) else Artifact.open(self.student)
@@ -85,12 +85,36 @@ class QuantumStudentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         return self
 
     def predict(self, X: str | Iterable[str]) -> StrArray:
-        """The label of each text, (N,) str. Raises as `Classifier.classify` does, and NotFittedError before `fit`."""
+        """The label of each text.
+
+        Args:
+            X: N texts.
+
+        Returns:
+            (N,) str.
+
+        Raises:
+            NotFittedError: before `fit`.
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+        """
         check_is_fitted(self)
         return self.classifier_.predict(X)
 
     def predict_proba(self, X: str | Iterable[str]) -> FloatArray:
-        """The probability of each class, (N, C) float64, columns as in `classes_`. Raises as `predict` does."""
+        """The probability of each class.
+
+        Args:
+            X: N texts.
+
+        Returns:
+            (N, C) float64, columns as in `classes_`.
+
+        Raises:
+            NotFittedError: before `fit`.
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+        """
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)[:, np.argsort(self.classifier_.classes_)]
 

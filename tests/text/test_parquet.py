@@ -241,7 +241,7 @@ def test_values_have_their_forms_in_csv(tmp_path: Path) -> None:
 def test_what_has_no_form_is_refused_before_the_work(
     student_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ending: str
 ) -> None:
-    monkeypatch.setattr(Classifier, "_classify", lambda *_: pytest.fail("texts were classified"))
+    monkeypatch.setattr(Classifier, "classify_marked", lambda *_, **__: pytest.fail("texts were classified"))
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"text": TEXTS, name: FORMLESS[name]}), path)
     kind = pq.read_schema(path).field(name).type
