@@ -177,7 +177,7 @@ class Predictions:
         if index is not None and len(index) != len(self):  # pandas would repeat a single row
             raise InputError(f"index: found {len(index)} labels; expected {len(self)}, one a text")
         frame: pandas.DataFrame = pd.DataFrame(self.to_arrays(), index=index)
-        return frame.astype({"prediction": "str"})  # without rows, pandas makes nothing of numpy's type
+        return frame
 
     def to_polars(self) -> polars.DataFrame:
         """The table of `to_arrays` as a polars DataFrame; ``df.hstack(…)`` puts it beside the texts.

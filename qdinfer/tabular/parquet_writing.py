@@ -81,9 +81,8 @@ class ParquetWriter:
             self._forget()
             if self._file is None:
                 group = self._settled(group)
-                pa.ipc.read_schema(
-                    group.schema.serialize()
-                )  # deeper than this can be, it would be written all the same
+                # Types nested too deeply for a reader would be written all the same; this raises.
+                pa.ipc.read_schema(group.schema.serialize())
                 self._file = self._stack.enter_context(pq.ParquetWriter(self._target, group.schema))
             self._file.write_table(group, row_group_size=max(1, len(group)))
 
