@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import InputError, require
 from .blocks import STDIO, Added, Block, Row, Rows, Writer
-from .text import text_blocks, text_rows, text_writer
+from .text import open_output, text_blocks, text_rows, text_writer
 
 __all__ = [
     "FORMATS",
@@ -23,6 +23,7 @@ __all__ = [
     "Rows",
     "Writer",
     "column",
+    "open_output",
     "read_blocks",
     "read_table",
     "table_format",

@@ -16,7 +16,7 @@ from ..atomic import replacing
 from ..errors import InputError
 from .blocks import ROWS, STDIO, Added, Block, Row, Rows
 
-__all__ = ["TextWriter", "text_blocks", "text_rows", "text_writer"]
+__all__ = ["TextWriter", "open_output", "text_blocks", "text_rows", "text_writer"]
 
 
 def text_rows(name: str, wanted: Sequence[str], format: str) -> Iterator[Row]:
@@ -148,12 +148,23 @@ class _Lines:
 @contextmanager
 def text_writer(name: str, format: str) -> Iterator[TextWriter]:
     """See `write_table`."""
+    with open_output(name) as target:
+        yield TextWriter(target, format)
+
+
+@contextmanager
+def open_output(name: str) -> Iterator[IO[str]]:
+    """A text file to write to, there under its name only when it is whole; ``-`` is standard output.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     if name == STDIO:
-        yield TextWriter(sys.stdout, format)
+        yield sys.stdout
         sys.stdout.flush()
         return
     with replacing(Path(name)) as binary:
         # backslashreplace: JSON may hold half a surrogate pair, which UTF-8 cannot; escaped it is the same JSON.
         text = io.TextIOWrapper(binary, "utf-8", "backslashreplace", newline="", write_through=True)
-        yield TextWriter(text, format)
+        yield text
         text.detach()
