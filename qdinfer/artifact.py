@@ -108,6 +108,9 @@ class Artifact:
         _check_content(artifact)
         return artifact
 
+    def __repr__(self) -> str:
+        return f"Artifact(name={self.manifest.name!r}, path={self.path!r})"  # the files have millions of bytes
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The view of the files that keeps callers from changing them cannot be pickled.
         return _restore, (self.manifest, dict(self.files), self.path)

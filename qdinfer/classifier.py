@@ -152,7 +152,7 @@ class Classifier:
         """Labels, probabilities and error bars.
 
         Args:
-            texts: one text or many; none gives no predictions.
+            texts: one text or many, also as a column of pandas, polars or Arrow; none gives no predictions.
             backend: evaluates the circuit in this call instead of `self.backend`.
 
         Returns:
@@ -230,7 +230,7 @@ class Classifier:
         """Classify any number of texts in bounded memory, in order.
 
         Args:
-            texts: read as they are needed, never all at once.
+            texts: read as they are needed, never all at once; also a column, as for `classify`.
             chunk_size: texts in one part.
             backend: evaluates the circuit in this call instead of `self.backend`.
 

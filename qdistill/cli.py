@@ -102,7 +102,7 @@ def _add_making(commands: Any) -> None:
 
     form = argparse.RawDescriptionHelpFormatter
     train = commands.add_parser("train", help="labelled texts to a student", description=_TRAIN, formatter_class=form)
-    train.add_argument("data", metavar="DATA", help="csv or jsonl of labelled texts")
+    train.add_argument("data", metavar="DATA", help="csv, jsonl or parquet of labelled texts")
     train.add_argument("--test", metavar="FILE", help="labelled texts to measure the student on, for its card")
     add_training(train)
     train.add_argument(
@@ -130,7 +130,7 @@ def _add_making(commands: Any) -> None:
     add_compare_command(commands)
 
     for command in (train, pack):
-        command.add_argument("--golden", metavar="FILE", help="csv or jsonl of a few texts for the self-test")
+        command.add_argument("--golden", metavar="FILE", help="csv, jsonl or parquet of a few texts for the self-test")
         command.add_argument("--output", metavar="PATH", type=Path, required=True, help="a folder, or a .zip")
         command.add_argument("--overwrite", action="store_true", help="replace the student that is there")
         command.add_argument("--name", metavar="NAME", help="of the student (default: from --output)")

@@ -417,7 +417,7 @@ def test_shots_need_aer(run: Run, student_path: Path, option: str) -> None:
         (["--backend", "aer", "--shots", "0"], "shots: found 0; expected a whole number from 1 to"),
         (["--backend", "aer", "--seed", "1"], "seed: found 1 without shots; expected"),
         (["--threads", "0"], "threads: found 0; expected a whole number from 1 to 256"),
-        (["--output", "out.parquet"], "out.parquet: found the ending 'parquet'; expected .csv or .jsonl, or --format"),
+        (["--output", "out.xlsx"], "out.xlsx: found the ending 'xlsx'; expected .csv, .jsonl or .parquet, or --format"),
     ],
 )
 def test_options_out_of_range(run: Run, student_path: Path, words: list[str], message: str) -> None:

@@ -92,6 +92,18 @@ def test_an_exact_prediction_imports_only_the_base_install(student_path: Path) -
     assert not unused & (modules - imported(f"import {', '.join(base)}"))
 
 
+def test_a_prediction_from_csv_to_jsonl_imports_nothing_of_parquet(student_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text\nsun\n")
+    code = """
+    import sys
+    from qdinfer.cli import main
+    assert main(["predict", sys.argv[1], "--input", sys.argv[2], "--output", sys.argv[3]]) == 0
+    print(sorted(name for name in sys.modules if name.startswith(("qdinfer.tabular", "pyarrow", "pandas"))))
+    """
+    printed = python(code, str(student_path), str(tmp_path / "t.csv"), str(tmp_path / "o.jsonl"))
+    assert printed == str(["qdinfer.tabular", "qdinfer.tabular.blocks", "qdinfer.tabular.text"])
+
+
 def test_an_exact_prediction_imports_no_module_of_other_tasks(student_path: Path) -> None:
     code = """
     import sys
@@ -249,6 +261,9 @@ def test_the_exact_engine_works_without_any_extra(student_path: Path) -> None:
         (("qiskit_aer",), ["predict", "STUDENT", "sun", "--backend", "aer"], 'pip install "qdinfer[aer]"'),
         (("qiskit",), ["inspect", "STUDENT", "--circuit"], 'pip install "qdinfer[aer]"'),
         (("onnx",), ["compile", "STUDENT"], 'pip install "qdinfer[compile]"'),
+        (("pyarrow",), ["predict", "STUDENT", "--input", "t.parquet"], 'pip install "qdinfer[parquet]"'),
+        (("pyarrow",), ["predict", "STUDENT", "sun", "--output", "t.parquet"], 'pip install "qdinfer[parquet]"'),
+        (("pyarrow",), ["evaluate", "STUDENT", "--input", "t.parquet"], 'pip install "qdinfer[parquet]"'),
     ],
 )
 def test_the_command_names_the_install_too(
