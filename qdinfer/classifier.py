@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
@@ -14,7 +14,7 @@ from .backends import Backend, backend_for
 from .circuit import Circuit
 from .encoder import FusedStudent, TextEncoder
 from .errors import BackendError, InputError, whole_number
-from .predictions import Expectations, FloatArray, Predictions, StrArray
+from .predictions import BoolArray, Expectations, FloatArray, Predictions, StrArray
 from .readout import Readout
 from .texts import as_texts, checked_texts, warn_truncated
 
@@ -72,10 +72,10 @@ class Classifier:
     def load(
         cls, path: str | os.PathLike[str], *, backend: str | Backend = "exact", threads: int | None = None
     ) -> Classifier:
-        """Open a student's folder or .zip.
+        """Open a student's folder or .zip, or one on the Hugging Face Hub.
 
         Args:
-            path: where it is. Nothing is ever fetched.
+            path: where it is. Only a str ``hf:org/name@revision`` is ever fetched, see docs/hub.md.
             backend: ``"exact"``, ``"aer"``, ``"fake:DEVICE"``, ``"ibm:DEVICE"``, ``"ibm:least_busy"``, or any object
                 with the method of `Backend`.
             threads: CPU threads for one call; None for all that this process may use.
@@ -84,6 +84,7 @@ class Classifier:
             FileNotFoundError: there is nothing at that path.
             ArtifactError: it is not a sound student.
             BackendError: the backend cannot run it.
+            HubError, InputError, MissingExtraError: of a reference, see `Artifact.open`.
         """
         return cls(Artifact.open(path), backend=backend, threads=threads)
 
@@ -93,18 +94,51 @@ class Classifier:
         return np.array(self.readout.labels, dtype=np.str_)
 
     def predict(self, texts: str | Iterable[str]) -> StrArray:
-        """The label of each text, (N,) str. One text gives one label. Raises as `classify` does."""
+        """The label of each text.
+
+        Args:
+            texts: one text or many; one text gives one label.
+
+        Returns:
+            (N,) str.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
+        """
         return self._warned(texts).labels
 
     def predict_proba(self, texts: str | Iterable[str]) -> FloatArray:
-        """The probability of each class, (N, C) float64, columns as in `classes_`. Raises as `classify` does."""
+        """The probability of each class.
+
+        Args:
+            texts: one text or many; one text gives one row.
+
+        Returns:
+            (N, C) float64, columns as in `classes_`.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
+        """
         return self._warned(texts).probabilities
 
     def score(self, texts: str | Iterable[str], labels: str | Iterable[str]) -> float:
         """The share of texts whose label is predicted.
 
+        Args:
+            texts: one text or many.
+            labels: as many true labels.
+
         Raises:
             InputError: another number of labels than of texts, none at all, or a label that the student does not know.
+            BackendError: the backend failed.
         """
         checked, expected = checked_texts(texts), checked_texts(labels, "labels")
         if len(checked) != len(expected) or not checked:
@@ -121,6 +155,9 @@ class Classifier:
             texts: one text or many; none gives no predictions.
             backend: evaluates the circuit in this call instead of `self.backend`.
 
+        Returns:
+            One row a text, in their order.
+
         Raises:
             InputError: something among them is not a text; the message has its position.
             BackendError: the backend failed.
@@ -134,14 +171,58 @@ class Classifier:
         """`classify` for asyncio: the work is done in a thread, and the event loop goes on meanwhile.
 
         The threads are those of the loop's default executor. Cancelling the task gives the waiting up; a thread that is
-        at work ends its call. Arguments, errors and warnings are those of `classify`.
+        at work ends its call.
+
+        Args:
+            texts: one text or many; none gives no predictions.
+            backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Returns:
+            One row a text, in their order.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
         """
         import asyncio  # slow to import
 
         checked = checked_texts(texts)
-        predictions, cut = await asyncio.to_thread(self._classify, checked, self._backend(backend))
-        warn_truncated(cut, len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=3)
+        predictions, cut = await asyncio.to_thread(self.classify_marked, checked, backend=backend)
+        warn_truncated(int(cut.sum()), len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=3)
         return predictions
+
+    def classify_marked(
+        self, texts: Sequence[str], *, backend: str | Backend | None = None
+    ) -> tuple[Predictions, BoolArray]:
+        """`classify` for callers that tell of cut texts in their own way, such as a server.
+
+        Args:
+            texts: (N,) texts, as `checked_texts` gives them.
+            backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Returns:
+            The predictions, and (N,) which texts have more tokens than the student reads. There is no warning.
+
+        Raises:
+            BackendError: the backend failed.
+        """
+        chosen = self._backend(backend)
+        if chosen is None and self._fused is not None:
+            values, cut = self._fused.encode_marked(texts)
+            exact = Expectations(values.astype(np.float64), np.zeros(len(texts), np.int64), "exact")
+            return self.readout.predict(exact), cut
+        angles, cut = self.encoder.encode_marked(texts)
+        expectations = (chosen or self.backend).expectations(self.circuit, angles)
+        shape = len(texts), len(self.circuit.observables)
+        if expectations.values.shape != shape or not np.isfinite(expectations.values).all():
+            raise BackendError(
+                f"{expectations.backend}: found expectation values {expectations.values.shape}, "
+                f"{np.isfinite(expectations.values).sum()} of them finite; expected {shape}, all finite"
+            )
+        return self.readout.predict(expectations), cut
 
     def stream(
         self, texts: Iterable[str], *, chunk_size: int = 1024, backend: str | Backend | None = None
@@ -168,31 +249,16 @@ class Classifier:
     def _stream(self, texts: Iterator[str], chunk_size: int, backend: Backend | None) -> Iterator[Predictions]:
         cut = total = 0
         while chunk := list(islice(texts, chunk_size)):
-            predictions, overlong = self._classify(chunk, backend)
-            cut, total = cut + overlong, total + len(chunk)
+            predictions, overlong = self.classify_marked(chunk, backend=backend)
+            cut, total = cut + int(overlong.sum()), total + len(chunk)
             yield predictions
         warn_truncated(cut, total, self.artifact.manifest.encoder.max_tokens, stacklevel=3)
 
     def _warned(self, texts: str | Iterable[str], backend: str | Backend | None = None) -> Predictions:
         checked = checked_texts(texts)
-        predictions, cut = self._classify(checked, self._backend(backend))
-        warn_truncated(cut, len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=4)
+        predictions, cut = self.classify_marked(checked, backend=backend)
+        warn_truncated(int(cut.sum()), len(checked), self.artifact.manifest.encoder.max_tokens, stacklevel=4)
         return predictions
-
-    def _classify(self, texts: list[str], backend: Backend | None) -> tuple[Predictions, int]:
-        if backend is None and self._fused is not None:
-            values, cut = self._fused.encode_counted(texts)
-            exact = Expectations(values.astype(np.float64), np.zeros(len(texts), np.int64), "exact")
-            return self.readout.predict(exact), cut
-        angles, cut = self.encoder.encode_counted(texts)
-        expectations = (backend or self.backend).expectations(self.circuit, angles)
-        shape = len(texts), len(self.circuit.observables)
-        if expectations.values.shape != shape or not np.isfinite(expectations.values).all():
-            raise BackendError(
-                f"{expectations.backend}: found expectation values {expectations.values.shape}, "
-                f"{np.isfinite(expectations.values).sum()} of them finite; expected {shape}, all finite"
-            )
-        return self.readout.predict(expectations), cut
 
     def _backend(self, backend: str | Backend | None) -> Backend | None:
         return None if backend is None else backend_for(backend, self.artifact, threads=self._threads)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .artifact import MANIFEST, Artifact
 from .errors import ArtifactError
-from .predictions import IntArray, Predictions
+from .predictions import BoolArray, IntArray, Predictions
 from .session import OnnxSession
 from .texts import checked_texts, warn_truncated
 
@@ -68,12 +68,12 @@ class TextGraph:
         self._tokenizer = _read_tokenizer(tokenizer, max_tokens, pad_id)
         self._session = OnnxSession(file, model, threads)
 
-    def encode_counted(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
-        """The row of each text, for texts that were checked, and the number that were cut."""
+    def encode_marked(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], BoolArray]:
+        """The row of each text, for texts that were checked, and (N,) which of them were cut."""
         values = np.empty((len(texts), self._width), np.float32)
-        cut = 0
+        cut = np.empty(len(texts), np.bool_)
         for start, (rows, overlong) in zip(range(0, len(texts), CHUNK), self._tokenized(texts), strict=True):
-            cut += overlong
+            cut[start : start + CHUNK] = overlong
             values[start : start + CHUNK] = self.encode_tokens(rows)
         return values, cut
 
@@ -88,7 +88,7 @@ class TextGraph:
         """Each text's token ids, truncated as the graph reads them, not padded."""
         return self._tokenize(checked_texts(texts))[0]
 
-    def _tokenized(self, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:
+    def _tokenized(self, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], list[bool]]]:
         """Chunk by chunk. The next one is tokenized, outside of Python's lock, while this one is worked on."""
         if len(texts) <= CHUNK:
             if texts:
@@ -104,13 +104,13 @@ class TextGraph:
                 yield ready
             yield waiting.result()
 
-    def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+    def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
         except Exception as error:  # tokenizers raises plain Exception
             found = f"a tokenizer that fails on a text ({error})"
             raise ArtifactError("tokenizer.json", found, "one that knows every text") from error
-        return [encoding.ids for encoding in encodings], sum(bool(encoding.overflowing) for encoding in encodings)
+        return [encoding.ids for encoding in encodings], [bool(encoding.overflowing) for encoding in encodings]
 
     def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
         width = max(1, *map(len, rows))  # an empty text still is a row: all padding
@@ -145,7 +145,15 @@ class TextEncoder(TextGraph):
         pad_id: int = 0,
         threads: int | None = None,
     ) -> None:
-        """Build it from the bytes of ``tokenizer.json`` and ``encoder.onnx``.
+        """Build it.
+
+        Args:
+            tokenizer: the bytes of ``tokenizer.json``.
+            model: the bytes of ``encoder.onnx``.
+            num_angles: P, how many angles a text gives.
+            max_tokens: longer texts are cut to this many tokens.
+            pad_id: fills shorter rows.
+            threads: CPU threads for one call of the encoder; None for all that this process may use.
 
         Raises:
             ArtifactError: one of them is not what its name says, or no word fits beside the special tokens.
@@ -196,8 +204,8 @@ class TextEncoder(TextGraph):
         Warns:
             TruncationWarning: once a call, with the number of texts that were cut.
         """
-        angles, cut = self.encode_counted(checked_texts(texts))
-        warn_truncated(cut, len(angles), self.max_tokens, stacklevel=3)
+        angles, cut = self.encode_marked(checked_texts(texts))
+        warn_truncated(int(cut.sum()), len(angles), self.max_tokens, stacklevel=3)
         return angles
 
 

@@ -151,7 +151,7 @@ def _golden(parts: Parts) -> Golden:
         pad_id=parts.pad_id,
     )
     texts = list(parts.golden_texts)
-    angles, _ = encoder.encode_counted(texts)
+    angles, _ = encoder.encode_marked(texts)
     values = statevector_expectations(parts.circuit, angles)
     readout = Readout(parts.labels, parts.weights, parts.bias, parts.temperature)
     predictions = readout.predict(Expectations(values, np.zeros(len(texts), np.int64), "statevector"))

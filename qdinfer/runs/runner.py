@@ -127,8 +127,8 @@ class Run:
 
     def _begin(self, texts: list[str], hashes: list[bytes]) -> None:
         classifier = self._classifier
-        angles, cut = classifier.encoder.encode_counted(texts)
-        warn_truncated(cut, len(texts), classifier.artifact.manifest.encoder.max_tokens, stacklevel=4)
+        angles, cut = classifier.encoder.encode_marked(texts)
+        warn_truncated(int(cut.sum()), len(texts), classifier.artifact.manifest.encoder.max_tokens, stacklevel=4)
         tag = run_tag(self._identity, hashes)
         if self.backend.name == "ibm:least_busy" and (device := self.backend.service.earlier_device(tag)):
             self.backend.pin(device)  # where a run of which the journal is lost has jobs

@@ -1,1 +1,13 @@
-"""The HTTP server and its page."""
+"""The HTTP server: students behind ``/v1/classify``, the Open Inference Protocol, and a page to try them on.
+
+`create_app` gives the application, for any ASGI server; `run` is the command ``qdinfer serve``. What is taken in is
+answered: requests wait in a bounded queue, run in batches, and what would wait for too long is refused at once.
+"""
+
+from __future__ import annotations
+
+from .app import create_app
+from .server import run
+from .settings import ServerSettings
+
+__all__ = ["ServerSettings", "create_app", "run"]

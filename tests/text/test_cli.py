@@ -26,7 +26,7 @@ from qdinfer import Artifact, Classifier
 from qdinfer.cli import main
 from qdistill.export import export
 
-COMMANDS = ["predict", "evaluate", "inspect", "verify", "compile"]
+COMMANDS = ["predict", "evaluate", "inspect", "verify", "compile", "report"]
 ROWS = [
     {"id": "1", "text": "sun rain", "note": 'a "b",\nc'},
     {"id": "2", "text": "", "note": "été"},

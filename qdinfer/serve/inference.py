@@ -1,0 +1,83 @@
+"""The Open Inference Protocol, version 2: what KServe, Triton and their clients speak."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.types import Scope
+
+from .. import __version__
+from .body import header
+from .posts import JSON, Answered, add_post
+from .problems import UnknownModelError
+from .tensors import HEADER_LENGTH, check_outputs, metadata, pack, request_texts, unpack
+
+if TYPE_CHECKING:
+    from .app import Server
+
+__all__ = ["add_inference"]
+
+_MODEL = "/v2/models/{model}"
+_VERSION = "/versions/{version}"
+
+
+def add_inference(app: FastAPI, server: Server) -> None:
+    """Add the protocol's routes; each that names a model also takes its version, which is 1."""
+
+    @app.get("/v2", tags=["v2"])
+    async def about() -> Response:
+        """What this server is."""
+        return _json({"name": "qdinfer", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    @app.get("/v2/health/live", tags=["v2"])
+    async def live() -> Response:
+        """200 as long as the server runs."""
+        return _json({"live": True})
+
+    @app.get("/v2/health/ready", tags=["v2"])
+    async def ready() -> Response:
+        """200 while it takes requests, 503 when it is about to end."""
+        closing = server.door.closing
+        return _json({"ready": not closing}, 503 if closing else 200)
+
+    @app.get(f"{_MODEL}/ready", tags=["v2"])
+    @app.get(f"{_MODEL}{_VERSION}/ready", include_in_schema=False)
+    async def model_ready(model: str, version: str = "1") -> Response:
+        """200 if there is such a model."""
+        _checked(server, model, version)
+        return _json({"name": model, "ready": True})
+
+    @app.get(_MODEL, tags=["v2"])
+    @app.get(f"{_MODEL}{_VERSION}", include_in_schema=False)
+    async def model_metadata(model: str, version: str = "1") -> Response:
+        """Its inputs and outputs."""
+        _checked(server, model, version)
+        return _json(metadata(server.student(model)))
+
+    async def infer(scope: Scope, body: bytes) -> Answered:
+        path = scope["path_params"]
+        _checked(server, path["model"], path.get("version", "1"))
+        student = server.student(path["model"])
+        asked, binary = unpack(body, header(scope, HEADER_LENGTH))
+        texts = server.check_texts(request_texts(asked, binary))
+        check_outputs(student, asked)
+        answers = await server.classify(scope, student, texts, asked.parameters.shots, asked.parameters.seed)
+        packed, json_length = pack(student, asked, answers)
+        if json_length is None:
+            return packed, JSON
+        return packed, [(b"content-type", b"application/octet-stream"), (HEADER_LENGTH, str(json_length).encode())]
+
+    add_post(app, [f"{_MODEL}/infer", f"{_MODEL}{_VERSION}/infer"], server.settings, infer)
+
+
+def _checked(server: Server, model: str, version: str) -> None:
+    server.student(model)
+    if version != "1":
+        raise UnknownModelError(f"model {model!r}: found version {version!r}; expected '1'")
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
