@@ -27,7 +27,15 @@ from students import LABELS
 
 from benchmarks import scaling
 from benchmarks.results import BenchmarkError
-from qdinfer import AdaptiveBackend, AerBackend, Artifact, BackendError, Classifier, InputError
+from qdinfer import (
+    AdaptiveBackend,
+    AerBackend,
+    Artifact,
+    BackendError,
+    Classifier,
+    InputError,
+    TruncationWarning,
+)
 from qdinfer.backends import Backend
 from qdinfer.cli import main
 from qdinfer.integrations.ray import classify_dataset
@@ -219,6 +227,17 @@ def test_columns_that_only_a_worker_sees_are_checked_there(
     with pytest.raises(InputError) as caught:
         worker(pa.table(made))
     assert str(caught.value) == message
+
+
+def test_a_worker_tells_once_that_texts_are_cut(student: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    worker = StudentWorker(ray.put((student, "exact")), "text", ["prediction"])
+    worker(pa.table({"text": ["sun", "rain"]}))
+    with pytest.warns(
+        TruncationWarning, match="^1 of 2 texts have over 4 tokens; the student read the first 4 of each$"
+    ):
+        worker(pa.table({"text": ["sun", "sun " * 5]}))
+    worker(pa.table({"text": ["sun", "sun " * 6]}))  # a second warning would be an error
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,13 @@ from students import LABELS, tiny
 from qdinfer import BackendError, Circuit, Classifier, ExactBackend, Expectations, InputError
 from qdinfer.backends import Backend
 from qdinfer.integrations.ray import StudentDeployment
-from qdinfer.integrations.ray.deployment import MOST_TEXTS
+from qdinfer.integrations.ray.deployment import MOST_BYTES, MOST_TEXTS
+from qdinfer.serve import ServerSettings
+from qdinfer.serve.messages import ClassifyResponse, TextPrediction
 
 pytestmark = [pytest.mark.slow, *RAYS_OWN]
 
-TEXTS = ["sun rain", "goal match", "bank share", ""]
+TEXTS = ["sun rain", "goal match", "bank share sun rain goal", ""]  # the third is longer than the student reads
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,23 +74,23 @@ def url(address: str, handle: Any) -> str:
 
 def check(response: dict[str, Any], texts: list[str], classifier: Classifier) -> None:
     """What this process answers."""
-    expected = classifier.classify(texts)
-    assert list(response) == ["model", "backend", "classes", "predictions"]
+    expected, cut = classifier.classify_marked(texts)
+    assert tuple(response) == ClassifyResponse.__struct_fields__, "as qdinfer serve has it"
     assert (response["model"], response["backend"], response["classes"]) == ("tiny", "exact", list(LABELS))
     assert len(response["predictions"]) == len(texts)
-    for found, wanted in zip(response["predictions"], expected, strict=True):
-        assert list(found) == ["label", "probabilities", "standard_errors", "confidence", "shots"]
+    for found, wanted, truncated in zip(response["predictions"], expected, cut, strict=True):
+        assert tuple(found) == TextPrediction.__struct_fields__
         assert found["label"] == wanted.label
         assert found["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-5)
         assert found["standard_errors"] == dict.fromkeys(LABELS, 0.0)
-        assert (found["confidence"], found["shots"]) == (1.0, 0)
+        assert (found["confidence"], found["shots"], found["truncated"]) == (1.0, 0, truncated)
 
 
 def test_answers_over_http_are_those_of_this_process(url: str, classifier: Classifier) -> None:
-    for texts in (TEXTS, [], ["sun"] * 40):
-        response = httpx.post(url, json={"texts": texts})
+    for sent in (TEXTS, [], ["sun"] * 40, "sun rain"):
+        response = httpx.post(url, json={"texts": sent})
         assert response.status_code == 200
-        check(response.json(), texts, classifier)
+        check(response.json(), [sent] if isinstance(sent, str) else sent, classifier)
 
 
 def test_a_handle_gives_the_same(handle: Any, classifier: Classifier) -> None:
@@ -115,17 +117,20 @@ def test_requests_that_come_together_are_classified_together(url: str, folder: P
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("", 'found no valid JSON (Expecting value: line 1 column 1 (char 0)); expected {"texts": ["…", …]}'),
-        ("{", "found no valid JSON (Expecting property name enclosed in double quotes"),
-        ("[" * 100_000, "found no valid JSON (maximum recursion depth exceeded"),
-        ('["sun"]', 'found list; expected {"texts": ["…", …]}'),
-        ("{}", 'found an object with []; expected {"texts": ["…", …]}'),
-        ('{"texts": ["sun"], "shots": 3}', "found an object with ['shots', 'texts']; expected"),
-        ('{"texts": "sun"}', "texts: found str; expected a list of str"),
-        ('{"texts": {"0": "sun"}}', "texts: found dict; expected a list of str"),
-        ('{"texts": ["sun", null]}', "texts[1]: found None; expected str"),
-        ('{"texts": ["\\ud800"]}', "texts[0]: found a lone surrogate, which no Unicode text has; expected str"),
+        ("", "body: found no valid JSON (Input data was truncated); expected {"),
+        ("{", "body: found no valid JSON (Input data was truncated); expected {"),
+        ("[" * 100_000, "body: "),
+        ('["sun"]', "body: Expected `object`, got `array`; expected {"),
+        ("{}", "body: Object missing required field `texts`; expected {"),
+        ('{"texts": ["sun"], "shots": 3}', "body: Object contains unknown field `shots`; expected {"),
+        ('{"texts": 3}', "body: Expected `str | array`, got `int` - at `$.texts`; expected {"),
+        ('{"texts": ["sun", null]}', "body: Expected `str`, got `null` - at `$.texts[1]`; expected {"),
+        ('{"texts": ["\\ud800"]}', "body: found no valid JSON ("),
         (json.dumps({"texts": ["sun"] * (MOST_TEXTS + 1)}), "texts: found 1025; expected at most 1024 in one request"),
+        (
+            json.dumps({"texts": ["sun" * MOST_BYTES]}),
+            "body: found over 1048576 bytes; expected at most so many in one request",
+        ),
     ],
     ids=lambda value: value[:20],
 )
@@ -153,6 +158,10 @@ def test_a_backend_that_fails_is_told_and_the_replica_goes_on(url: str, folder: 
     assert response.json() == {"error": {"code": "failed", "message": "out of order"}}
     (folder / "broken").unlink()
     assert httpx.post(url, json={"texts": ["sun"]}).status_code == 200
+
+
+def test_a_request_may_bring_what_it_may_bring_to_qdinfer_serve() -> None:
+    assert (ServerSettings().max_texts, ServerSettings().max_bytes) == (MOST_TEXTS, MOST_BYTES)
 
 
 def test_a_setting_that_there_is_not_is_refused() -> None:

@@ -12,7 +12,7 @@ from ...backends import Backend
 from ...classifier import Classifier
 from ...errors import InputError, require, whole_number
 from ...predictions import Predictions
-from ...texts import as_texts
+from ...texts import as_texts, warn_truncated
 from .worker import one_cpu_classifier
 
 if TYPE_CHECKING:
@@ -112,14 +112,23 @@ class StudentWorker:
         self._classifier = one_cpu_classifier(*ray.get(sent))
         self._text_column = text_column
         self._added = added
+        self._warned = False
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
         """A batch with its predictions."""
         _check_columns(table.column_names, self._text_column, self._added)
-        found = self._classifier.classify(_texts(table, self._text_column)).to_arrow()
+        found, cut = self._classifier.classify_marked(_texts(table, self._text_column))
+        self._warn(int(cut.sum()), len(table))
+        columns = found.to_arrow()
         for name in self._added:
-            table = table.append_column(name, found.column(name))
+            table = table.append_column(name, columns.column(name))
         return table
+
+    def _warn(self, cut: int, rows: int) -> None:
+        """Once a worker, since batches are many; Ray shows it where the dataset is run."""
+        if cut and not self._warned:
+            warn_truncated(cut, rows, self._classifier.artifact.manifest.encoder.max_tokens, stacklevel=3)
+            self._warned = True
 
 
 def _added(found: Predictions, proba: bool) -> list[str]:

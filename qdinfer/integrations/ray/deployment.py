@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from ray import serve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,12 +23,16 @@ from ...errors import InputError, QdinferError
 from ...texts import checked_texts
 from .worker import one_cpu_classifier
 
-__all__ = ["MOST_TEXTS", "StudentDeployment"]
+__all__ = ["MOST_BYTES", "MOST_TEXTS", "StudentDeployment"]
 
 MOST_TEXTS = 1024
-"""What one request may bring."""
+MOST_BYTES = 2**20
+"""What one request may bring, as to `qdinfer serve`."""
 _BATCH = 128  # texts; and the requests that a replica takes at a time, so that single texts can fill a batch
-_EXPECTED = '{"texts": ["…", …]}'
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    texts: list[str] | str
 
 
 def _http() -> Starlette:
@@ -39,7 +43,26 @@ def _http() -> Starlette:
 
 async def _classify(request: Request) -> JSONResponse:
     student = serve.get_replica_context().servable_object
-    return JSONResponse(await student.classify(_texts_of(await request.body())))
+    return JSONResponse(await student.classify(_texts_of(await _body(request))))
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise InputError(f"body: found over {MOST_BYTES} bytes; expected at most so many in one request")
+    return bytes(body)
+
+
+def _texts_of(body: bytes) -> list[str] | str:
+    expected = 'expected {"texts": ["…", …]}'
+    try:
+        return msgspec.json.decode(body, type=_Request).texts
+    except msgspec.ValidationError as error:
+        raise InputError(f"body: {error}; {expected}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"body: found no valid JSON ({error}); {expected}") from error
 
 
 def _error(request: Request, error: Exception) -> JSONResponse:
@@ -50,20 +73,6 @@ def _error(request: Request, error: Exception) -> JSONResponse:
     else:
         status, code, message = 500, "failed", str(error)
     return JSONResponse({"error": {"code": code, "message": message}}, status)
-
-
-def _texts_of(body: bytes) -> list[str]:
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"found no valid JSON ({error}); expected {_EXPECTED}") from error
-    if not isinstance(request, dict) or set(request) != {"texts"}:
-        found = f"an object with {sorted(request)}" if isinstance(request, dict) else type(request).__name__
-        raise InputError(f"found {found}; expected {_EXPECTED}")
-    texts = request["texts"]
-    if not isinstance(texts, list):
-        raise InputError(f"texts: found {type(texts).__name__}; expected a list of str")
-    return texts
 
 
 @serve.deployment(name="student", ray_actor_options={"num_cpus": 1}, max_ongoing_requests=_BATCH)
@@ -125,7 +134,8 @@ class StudentDeployment:
             texts: one text, or at most `MOST_TEXTS`.
 
         Returns:
-            ``model``, ``backend``, ``classes``, and ``predictions``, for each text the fields of `Prediction`.
+            ``model``, ``backend``, ``classes``, and ``predictions``: for each text the fields of `Prediction`, and
+            ``truncated``, whether it has more tokens than the student reads. As `qdinfer serve` answers.
 
         Raises:
             InputError: something among them is no text, or they are too many.
@@ -139,4 +149,5 @@ class StudentDeployment:
     @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=0.01)  # type: ignore[untyped-decorator]
     async def _row(self, texts: list[str]) -> list[dict[str, Any]]:
         """Is called with one text each time; Ray Serve gathers them."""
-        return [asdict(each) for each in await self._classifier.aclassify(texts)]
+        predictions, cut = await asyncio.to_thread(self._classifier.classify_marked, texts)
+        return [{**asdict(each), "truncated": long} for each, long in zip(predictions, cut.tolist(), strict=True)]
