@@ -220,6 +220,16 @@ MISSING = [
         "qdinfer.compile_artifact(qdinfer.Artifact.open(path))",
         'compiling a circuit needs an optional part: pip install "qdinfer[compile]"',
     ),
+    (
+        ("ray",),
+        "import qdinfer.integrations.ray as students; students.classify_dataset(None, path)",
+        'a Ray Dataset needs an optional part: pip install "qdinfer[ray]"',
+    ),
+    (
+        ("ray",),
+        "from qdinfer.integrations.ray import StudentDeployment",
+        'a Ray Serve deployment needs an optional part: pip install "qdinfer[ray]"',
+    ),
 ]
 
 
