@@ -118,6 +118,11 @@ class Batcher(Generic[Key, Result]):
             self._worker = loop.create_task(self._work_off())
         return await job.answer
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits or runs."""
+        return self._worker is not None
+
     def close(self) -> None:
         """End the thread. Nothing may wait any more."""
         self._thread.shutdown()
@@ -139,7 +144,7 @@ class Batcher(Generic[Key, Result]):
             texts = [text for job in batch for text in job.texts]
             start = loop.time()
             try:
-                result = await loop.run_in_executor(self._thread, self._run, batch[0].key, texts)
+                result = await loop.run_in_executor(self._thread, self._attempt, batch[0].key, texts)
             except Exception as error:  # noqa: BLE001 - whatever it is, the clients are told, and the queue goes on
                 if len(batch) == 1:
                     _fail(batch[0], error)
@@ -162,9 +167,18 @@ class Batcher(Generic[Key, Result]):
         loop = asyncio.get_running_loop()
         for job in batch:
             try:
-                _answer(job, await loop.run_in_executor(self._thread, self._run, job.key, job.texts))
+                _answer(job, await loop.run_in_executor(self._thread, self._attempt, job.key, job.texts))
             except Exception as error:  # noqa: BLE001 - as above
                 _fail(job, error)
+
+    def _attempt(self, key: Key, texts: list[str]) -> Result:
+        try:
+            return self._run(key, texts)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            # A panic of the tokenizer is no Exception, and a future takes no StopIteration: they would end the queue.
+            raise RuntimeError(f"the batch ended with {type(error).__name__}") from error
 
     def _take(self, now: float) -> list[_Job[Key]]:
         """The next jobs with one key; nothing if none wait."""
