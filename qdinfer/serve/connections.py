@@ -1,4 +1,4 @@
-"""Connections, with limits for what comes before a request's body: uvicorn has none for it."""
+"""Connections, with what uvicorn's have not: limits for a request's head, and a deaf ear to other protocols."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count them; the callbacks below forget the count when there is an end to the head."""
+        if self.cycle is None or not self.cycle.more_body:
+            data = _not_to_be_upgraded(data)
         self._head += len(data)
         super().data_received(data)
         if self._head > MAX_HEAD and not self.transport.is_closing():
@@ -47,3 +49,12 @@ class Connection(HttpToolsProtocol):
         waits = self.cycle is None or self.cycle.response_complete
         if waits and self.loop.time() - self._since > patience:
             self.transport.close()
+
+
+def _not_to_be_upgraded(data: bytes) -> bytes:
+    """A request's head, so that its parser does not see that the client would rather speak HTTP/2.
+
+    Java's client offers that with its first request, and the parser would take what follows for the other protocol.
+    """
+    found = data[: data.find(b"\r\n\r\n")].lower().find(b"\r\nupgrade:") + 2
+    return data if found == 1 else b"".join((data[:found], b"x-", data[found:]))

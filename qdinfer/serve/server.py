@@ -80,7 +80,7 @@ class _Process(uvicorn.Server):
             await self._take_waiting(listener)
         loop = asyncio.get_running_loop()
         end = loop.time() + LAST_CALL
-        while self._served.busy or loop.time() < end:
+        while self._served.busy or (self.server_state.connections and loop.time() < end):
             await asyncio.sleep(0.05)
         await super().shutdown(sockets)
 

@@ -182,7 +182,9 @@ def request_texts(request: InferRequest, binary: bytes) -> list[str]:
     elif length == len(binary) and tensor.data is None:
         texts = _split(binary)
     else:
-        raise InputError(f"inputs[0]: found binary_data_size {length!r}; expected {len(binary)}, all binary data")
+        raise InputError(
+            f"inputs[0]: found binary_data_size {length!r}; expected {len(binary)}, all binary data, and no other"
+        )
     if len(texts) != tensor.shape[0]:
         raise InputError(f"inputs[0]: found {len(texts)} texts; expected {tensor.shape[0]}, as its shape says")
     return texts
