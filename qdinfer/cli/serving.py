@@ -101,6 +101,8 @@ def _students(arguments: argparse.Namespace) -> dict[str, Classifier]:
     for given in arguments.students:
         name, equals, path = given.partition("=")
         named = equals and not Path(given).exists()  # a folder's own name may have the sign in it
+        if named and not path:
+            raise InputError(f"{given}: found no path; expected NAME=PATH")
         artifact = Artifact.open(path if named else given)
         chosen = name if named else re.sub(r"[^A-Za-z0-9._-]+", "-", artifact.manifest.name).strip("-._") or "student"
         if chosen in students:
@@ -126,9 +128,11 @@ def _listener(host: str, port: int) -> socket.socket:
         raise InputError(f"--port: found {port}; expected a number from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise InputError(f"--host: found {host!r}; expected an address or a name of this machine") from error
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise OSError(error.errno, os.strerror(error.errno or 0), f"{host}:{port}") from error
 

@@ -77,7 +77,7 @@ class Batcher(Generic[Key, Result]):
         Args:
             run: gives the results of texts that came with equal keys; called in the worker's thread.
             deadline: seconds that a request may take. It is refused if, by the pace so far, it would take over half
-                of them, and dropped if it waited for all of them.
+                of them, and dropped if the pace has become so slow that it would take more than all of them.
             max_queue: texts that may wait.
             note: told of each batch: its texts, and the seconds it took.
         """
@@ -183,10 +183,12 @@ class Batcher(Generic[Key, Result]):
     def _take(self, now: float) -> list[_Job[Key]]:
         """The next jobs with one key; nothing if none wait."""
         batch: list[_Job[Key]] = []
-        texts = 0
+        texts, work, pace = 0, 0.0, self._pace
         while self._jobs:
             job = self._jobs[0]
-            late = now - job.since > self._deadline
+            waited = now - job.since
+            # Who waited for less than was estimated is served, however long that takes: see `_admit`.
+            late = waited > self._deadline / 2 and waited + (work + job.work) * pace > self._deadline
             if batch and not late and (job.key != batch[0].key or texts + len(job.texts) > MAX_BATCH):
                 break
             self._jobs.popleft()
@@ -194,10 +196,12 @@ class Batcher(Generic[Key, Result]):
             self._bytes -= job.size
             if late:
                 self._work -= job.work
-                _fail(job, OverloadedError(f"found no turn within {self._deadline:g} s", self._work * self._pace))
+                reason = f"found no turn after {waited:.1f} s; expected one, to answer in {self._deadline:g} s"
+                _fail(job, OverloadedError(reason, self._work * pace))
             elif not job.answer.cancelled():
                 batch.append(job)
                 texts += len(job.texts)
+                work += job.work
             else:  # the client has gone
                 self._work -= job.work
         return batch

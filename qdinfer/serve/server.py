@@ -23,7 +23,8 @@ __all__ = ["run"]
 
 LAST_CALL = 0.5
 """Seconds, at the end, in which open connections are told of it in their next answer."""
-_SLACK = 5.0
+SLACK = 5.0
+"""Seconds beyond two deadlines, for clients that do not read their answers."""
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -40,7 +41,7 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         app,
         log_config=None,
         access_log=False,  # the gate has its own
-        timeout_graceful_shutdown=round(2 * served.settings.deadline + _SLACK),
+        timeout_graceful_shutdown=round(2 * served.settings.deadline + SLACK),
         http=Connection,
         loop="uvloop",
         ws="none",

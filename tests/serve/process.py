@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -28,14 +29,15 @@ class Blocked:
         if name.partition(".")[0] in {blocked!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Blocked())
+{first}
 from qdinfer.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def command(*words: object, blocked: tuple[str, ...] = ()) -> list[str]:
-    """The command, where modules are blocked as if they were not installed."""
-    start = ["-c", _MAIN.format(blocked=blocked)] if blocked else ["-m", "qdinfer"]
+def command(*words: object, blocked: tuple[str, ...] = (), first: str = "") -> list[str]:
+    """The command, where modules are blocked as if they were not installed, and some code runs first."""
+    start = ["-c", _MAIN.format(blocked=blocked, first=first)] if blocked or first else ["-m", "qdinfer"]
     return [sys.executable, "-W", "error", *start, "serve", *map(str, words)]
 
 
@@ -47,10 +49,10 @@ class Served:
         lines: of stderr, so far.
     """
 
-    def __init__(self, *words: object, blocked: tuple[str, ...] = ()) -> None:
+    def __init__(self, *words: object, blocked: tuple[str, ...] = (), first: str = "") -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            command(*words, "--port", 0, blocked=blocked),
+            command(*words, "--port", 0, blocked=blocked, first=first),
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -112,3 +114,16 @@ class Served:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.end()
+
+
+def post(path: str, content: object) -> bytes:
+    """A whole request, for a client that shall take little time itself."""
+    body = json.dumps(content).encode()
+    return b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(body)) + body
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the next answer."""
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return int(first.split()[1]), headers, await reader.readexactly(int(headers["content-length"]))

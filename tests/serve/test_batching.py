@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -293,10 +294,32 @@ def test_who_had_no_turn_by_the_deadline_is_refused_and_not_run(rig: Rig) -> Non
         held, late_answer, other = await asyncio.gather(first, late, in_time, return_exceptions=True)
         assert (held, other) == (["k:held"], ["k:in time"])
         assert isinstance(late_answer, OverloadedError)
-        assert str(late_answer) == "found no turn within 10 s"
+        assert str(late_answer) == "found no turn after 11.0 s; expected one, to answer in 10 s"
         assert late_answer.retry_after >= 0
         assert [texts for _, texts in rig.batches] == [["held"], ["in time"]]
         assert (batcher.waiting, batcher.busy) == (0, False)
+        batcher.close()
+
+    rig.run(steps())
+
+
+def test_who_would_not_be_done_by_the_deadline_is_refused_and_not_run(rig: Rig) -> None:
+    """The pace was 0.1 s a text when they came; then it became 1 s."""
+
+    async def steps() -> None:
+        rig.seconds = 0.1
+        batcher = rig.make(deadline=10)
+        await batcher.submit("k", ["to learn the pace"] * 10)
+        first = await rig.hold(batcher, ["a"] * 7)
+        quick, long, other = (submitted(batcher, "k", [name] * size) for name, size in (("b", 2), ("c", 30), ("d", 1)))
+        await asyncio.sleep(0)
+        rig.seconds = 1.0
+        rig.go.set()
+        answers = await asyncio.gather(first, quick, long, other, return_exceptions=True)
+        assert [len(answer) for answer in answers if isinstance(answer, list)] == [7, 2, 1]
+        assert isinstance(answers[2], OverloadedError)
+        assert str(answers[2]) == "found no turn after 7.0 s; expected one, to answer in 10 s"
+        assert [len(texts) for _, texts in rig.batches[1:]] == [7, 3]
         batcher.close()
 
     rig.run(steps())
@@ -440,7 +463,9 @@ def test_who_had_no_turn_is_429(held: Held) -> None:
         held.release()
         response = await late
         assert response.status_code == 429
-        assert response.json()["error"] == {"code": "overloaded", "message": "found no turn within 0.05 s"}
+        assert response.json()["error"]["code"] == "overloaded"
+        told = r"found no turn after 0\.\d s; expected one, to answer in 0\.05 s"
+        assert re.fullmatch(told, response.json()["error"]["message"])
         assert int(response.headers["retry-after"]) >= 1
         assert (await running).status_code == 200
         assert held.batches == [1]
