@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..classifier import Classifier
 from ..predictions import BoolArray, Predictions
 from .batching import Batcher, Sliceable
+from .drawing import DrawnCircuit, drawn
 from .settings import ServerSettings
 
 if TYPE_CHECKING:
     from ..backends.aer import AerBackend
 
 __all__ = ["Answers", "ServedStudent"]
+
+_QISKIT = threading.Lock()
+"""Held where Qiskit is imported, which takes seconds and fails when two threads begin it in different places."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ class ServedStudent:
         self._sampled: Batcher[AerBackend, Answers] = Batcher(
             self._sample, note=lambda texts, seconds: note("sampled", texts, seconds), **limits
         )
+        self._sampled_once = False
         self._compute("classify", ["warm"])
 
     @property
@@ -130,8 +137,7 @@ class ServedStudent:
         if shots is None:
             exact: Answers = await self._exact.submit("classify", texts)
             return exact
-        # To import Qiskit takes seconds, once; in the queue, they would be taken for the pace at which it samples.
-        backend = await asyncio.to_thread(_simulator, shots, seed)
+        backend = await asyncio.to_thread(self._simulator, shots, seed)
         # Sampling takes a fixed time a text and one for each shot; with 11 qubits they are equal at about 1000 shots.
         sampled: Answers = await self._sampled.submit(backend, texts, weight=1 + shots / 1000)
         return sampled
@@ -145,6 +151,20 @@ class ServedStudent:
         angles: list[list[float]] = await self._exact.submit("angles", texts) if texts else []
         return angles
 
+    async def drawing(self) -> DrawnCircuit:
+        """The circuit, for drawing.
+
+        Raises:
+            CircuitError: Qiskit cannot read it.
+            MissingExtraError: Qiskit is not installed.
+        """
+
+        def draw() -> DrawnCircuit:
+            with _QISKIT:
+                return self._drawn
+
+        return await asyncio.to_thread(draw)
+
     def close(self) -> None:
         """End the threads. Nothing may wait any more."""
         self._exact.close()
@@ -156,11 +176,18 @@ class ServedStudent:
             return angles
         return Answers.of(*self.classifier.classify_marked(texts))
 
+    def _simulator(self, shots: int, seed: int | None) -> AerBackend:
+        from ..backends.aer import AerBackend
+
+        with _QISKIT:
+            if not self._sampled_once:  # the seconds would be taken for the pace at which the queue goes
+                self.classifier.classify_marked(["warm"], backend=AerBackend(1))
+                self._sampled_once = True
+            return AerBackend(shots, seed=seed)
+
+    @cached_property
+    def _drawn(self) -> DrawnCircuit:
+        return drawn(self.classifier.circuit)
+
     def _sample(self, backend: AerBackend, texts: list[str]) -> Answers:
         return Answers.of(*self.classifier.classify_marked(texts, backend=backend))
-
-
-def _simulator(shots: int, seed: int | None) -> AerBackend:
-    from ..backends.aer import AerBackend  # Qiskit is slow to import, and an extra
-
-    return AerBackend(shots, seed=seed)

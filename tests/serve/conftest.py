@@ -102,6 +102,7 @@ class Held:
         self.batches.clear()
         self.student = self.app.state.server.students["tiny"]
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://here")
+
     def expectations(self, circuit: Circuit, angles: FloatArray) -> Expectations:
         """The exact ones, once they may be."""
         self.batches.append(len(angles))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +12,7 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import Statevector
-from serve.process import Served
+from serve.process import MODELS, Served
 from students import LABELS, tiny
 
 from qdinfer import AerBackend, Classifier, Predictions
@@ -137,6 +139,21 @@ def test_the_drawn_gates_are_the_circuit(client: httpx.Client, name: str, folded
     bound = [each.assign_parameters({p: values[p.name] for p in each.parameters}) for each in (rebuilt, original)]
     assert len(found["gates"]) == len(original.data) > circuit.num_qubits
     assert Statevector(bound[0]).equiv(Statevector(bound[1]))
+
+
+def test_first_requests_that_need_qiskit_at_once(tiny_path: Path) -> None:
+    """As the page's are. Threads that begin to import Qiskit in different places would be in each other's way."""
+
+    def circuit(name: str) -> httpx.Response:
+        return httpx.get(f"{served.url}/v1/models/{name}/circuit", trust_env=False, timeout=60)
+
+    def shots(name: str) -> httpx.Response:
+        body = {"texts": "sun", "shots": 10, "model": name}
+        return httpx.post(f"{served.url}/v1/classify", json=body, trust_env=False, timeout=60)
+
+    with Served(tiny_path, MODELS / "topic-folded") as served, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(each, name) for each in (circuit, shots) for name in ("topic-folded", "tiny")]
+        assert [each.result().status_code for each in asked] == [200] * 4
 
 
 def test_one_student_needs_no_name(narrow: Served) -> None:

@@ -122,10 +122,10 @@ def test_a_port_in_use_is_told_of(tiny_path: Path, error: Error) -> None:
         assert error(tiny_path, "--port", port, code=1) == f"127.0.0.1:{port}: Address already in use"
 
 
-@pytest.mark.parametrize("module", ["fastapi", "fastapi_offline", "httptools", "prometheus_client", "uvicorn", "uvloop"])
-def test_a_missing_extra_is_named(
-    tiny_path: Path, error: Error, monkeypatch: pytest.MonkeyPatch, module: str
-) -> None:
+@pytest.mark.parametrize(
+    "module", ["fastapi", "fastapi_offline", "httptools", "prometheus_client", "uvicorn", "uvloop"]
+)
+def test_a_missing_extra_is_named(tiny_path: Path, error: Error, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     assert error(tiny_path, code=1) == 'qdinfer serve needs an optional part: pip install "qdinfer[serve]"'
 
@@ -221,5 +221,3 @@ def test_plain_commands_import_nothing_of_the_server() -> None:
     code = f"X = ('fastapi', 'uvicorn', 'asyncio', 'starlette', 'prometheus_client'); {code}"
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -36,7 +37,10 @@ MANY = "x" * 5000
 BAD = [
     (b"", "body: found no valid JSON (Input data was truncated); expected ClassifyRequest"),
     (b"{", "body: found no valid JSON (Input data was truncated); expected ClassifyRequest"),
-    (b"not json", "body: found no valid JSON (JSON is malformed: invalid character (byte 4)); expected ClassifyRequest"),
+    (
+        b"not json",
+        "body: found no valid JSON (JSON is malformed: invalid character (byte 4)); expected ClassifyRequest",
+    ),
     (b'{"texts": "a"} {}', "body: found no valid JSON (JSON is malformed: trailing characters (byte 16)); expected"),
     (b'\xef\xbb\xbf{"texts": "a"}', "body: found no valid JSON (JSON is malformed: invalid character (byte 0));"),
     (b'{"texts": "\xff\xfe"}', "body: found no valid JSON ("),
@@ -212,12 +216,16 @@ def test_an_endless_head_is_given_up(narrow: Served) -> None:
         b"GET /",  # an address without an end
         HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\nx: ",  # headers behind the body
     ):
-        with socket.create_connection(("127.0.0.1", narrow.port)) as connection:
+        sent = 0
+        with (
+            socket.create_connection(("127.0.0.1", narrow.port)) as connection,
+            contextlib.suppress(BrokenPipeError, ConnectionResetError),
+        ):
             connection.sendall(head)
-            with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                for _ in range(100):
-                    connection.sendall(b"a" * 2**15)
-                    time.sleep(0.01)
+            while sent < 2**22:
+                sent += connection.send(b"a" * 2**15)
+                time.sleep(0.01)
+        assert sent < 2**22
     assert narrow.process.poll() is None
 
 
@@ -261,7 +269,7 @@ def test_a_head_that_does_not_come_is_given_up(narrow: Served) -> None:
         b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET /v2 HTTP/1.1\r\nhost: [\r\nconnection: close\r\n\r\n",
         b"GET /nope HTTP/1.1\r\nhost: ]:\x80\r\nconnection: close\r\n\r\n",
-        b"POST /v1/classify HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n{}",
+        HEAD + b"connection: close\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n{}",
         b"GET /v2 HTTP/1.0\r\n\r\n",
     ],
 )
@@ -300,7 +308,9 @@ def test_an_upgrade_within_a_body_is_no_header(server: Served) -> None:
 
 # Whatever is sent
 
-words = st.sampled_from(["texts", "model", "shots", "seed", "inputs", "name", "text", "shape", "datatype", "BYTES", "data"])
+words = st.sampled_from(
+    ["texts", "model", "shots", "seed", "inputs", "name", "text", "shape", "datatype", "BYTES", "data"]
+)
 names = words | st.sampled_from(["parameters", "binary_data_size", "outputs", "label", "id", "binary_data", "tiny"])
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | names,

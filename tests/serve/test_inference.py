@@ -110,9 +110,7 @@ def test_triton_texts(client: triton.InferenceServerClient, shape: list[int], bi
 
 
 def wishes(names: list[str], *binary: bool) -> list[triton.InferRequestedOutput]:
-    return [
-        triton.InferRequestedOutput(name, binary_data=binary[i % len(binary)]) for i, name in enumerate(names)
-    ]
+    return [triton.InferRequestedOutput(name, binary_data=binary[i % len(binary)]) for i, name in enumerate(names)]
 
 
 def test_triton_without_wishes_gets_all_outputs(client: triton.InferenceServerClient) -> None:

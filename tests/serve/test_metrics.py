@@ -43,8 +43,10 @@ def test_counters_rise_by_what_was_sent(ask: Ask) -> None:
     assert ask("POST", "/v2/models/tiny/infer", json={"inputs": [tensor]}).is_success
     after = scrape(ask)
 
-    requests = {status: rise(before, after, "qdinfer_requests_total", route="/v1/classify", status=status)
-                for status in ("200", "400", "404", "413")}
+    requests = {
+        status: rise(before, after, "qdinfer_requests_total", route="/v1/classify", status=status)
+        for status in ("200", "400", "404", "413")
+    }
     assert requests == {"200": 4, "400": 1, "404": 1, "413": 1}
     assert rise(before, after, "qdinfer_requests_total", route="/v2/models/{model}/infer", status="200") == 1
     assert rise(before, after, "qdinfer_request_seconds_count", route="/v1/classify") == 7

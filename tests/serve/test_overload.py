@@ -66,10 +66,10 @@ def test_at_many_times_its_capacity() -> None:
         assert usual.answered.keys() == {200}, "it was busy, but not overloaded"
         capacity = usual.answered[200]  # a second
         load = Load(served.port)
-        load.run(clients=60, seconds=4.0)
+        load.run(clients=60, seconds=3.0)
         assert load.answered.keys() == {200, 429}
-        assert sum(load.answered.values()) > 2 * 4 * capacity, "it was no overload"
-        assert load.answered[200] > 4 * capacity / 3, "it went on working"
+        assert sum(load.answered.values()) > 2 * 3 * capacity, "it was no overload"
+        assert load.answered[200] > capacity, "it went on working"
         assert np.percentile(load.seconds, 99) < 1.25 * DEADLINE  # a quarter is for a machine that others use too
         assert np.median(load.refused) < DEADLINE / 4, "it said no at once"
         assert served.process.poll() is None
