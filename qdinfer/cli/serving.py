@@ -100,8 +100,11 @@ def _students(arguments: argparse.Namespace) -> dict[str, Classifier]:
     students: dict[str, Classifier] = {}
     for given in arguments.students:
         name, equals, path = given.partition("=")
-        artifact = Artifact.open(path if equals else given)
-        chosen = name if equals else re.sub(r"[^A-Za-z0-9._-]+", "-", artifact.manifest.name).strip("-._") or "student"
+        named = equals and not Path(given).exists()  # a folder's own name may have the sign in it
+        if named and not path:
+            raise InputError(f"{given}: found no path; expected NAME=PATH")
+        artifact = Artifact.open(path if named else given)
+        chosen = name if named else re.sub(r"[^A-Za-z0-9._-]+", "-", artifact.manifest.name).strip("-._") or "student"
         if chosen in students:
             raise InputError(f"{given}: found a second student {chosen!r}; expected NAME=PATH, with another name")
         students[chosen] = Classifier(artifact, backend=arguments.backend, threads=arguments.threads)
@@ -111,7 +114,10 @@ def _students(arguments: argparse.Namespace) -> dict[str, Classifier]:
 def _token(path: str | None) -> str | None:
     if path is None:
         return None
-    lines = Path(path).read_text().splitlines()
+    try:
+        lines = Path(path).read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: found bytes that are not UTF-8; expected the token in the first line") from error
     if not lines or not lines[0].strip():
         raise InputError(f"{path}: found an empty first line; expected the token")
     return lines[0].strip()
@@ -121,6 +127,10 @@ def _listener(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise InputError(f"--port: found {port}; expected a number from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise InputError(f"--host: found {host!r}; expected an address or a name of this machine") from error
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:

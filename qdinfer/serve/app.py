@@ -49,6 +49,7 @@ class Server:
 
         Raises:
             InputError: there are none, or a name does not fit into an address.
+            Exception: as `ServedStudent`.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -66,6 +67,11 @@ class Server:
             for name, classifier in classifiers.items()
         }
         self.metrics.watch(self.students.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a student has something to do."""
+        return any(student.busy for student in self.students.values())
 
     def student(self, name: str | None) -> ServedStudent:
         """The one of that name; the only one, if no name is given.
@@ -120,13 +126,13 @@ def create_app(classifiers: Mapping[str, Classifier], settings: ServerSettings |
 
     Raises:
         InputError: there are no students, or a name does not fit into an address.
+        ArtifactError: a student cannot answer.
+        BackendError: the same.
     """
     server = Server(classifiers, settings or ServerSettings())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        for student in server.students.values():
-            student.warm_up()
         yield
         for student in server.students.values():
             student.close()
@@ -136,6 +142,7 @@ def create_app(classifiers: Mapping[str, Classifier], settings: ServerSettings |
         version=__version__,
         description="Quantum students: small text classifiers, distilled from an LLM.",
         redoc_url=None,
+        redirect_slashes=False,  # the address to go to would be made from a header
         lifespan=lifespan,
     )
     app.state.server = server

@@ -78,7 +78,7 @@ class Batcher(Generic[Key, Result]):
         Args:
             run: gives the results of texts that came with equal keys; called in the worker's thread.
             deadline: seconds that a request may take. It is refused if, by the pace so far, it would take over half
-                of them, and dropped if it waited for all of them.
+                of them, and dropped if the pace has become so slow that it would take more than all of them.
             max_queue: texts that may wait.
             note: told of each batch: its texts, and the seconds it took.
         """
@@ -119,6 +119,11 @@ class Batcher(Generic[Key, Result]):
             self._worker = loop.create_task(self._work_off())
         return await job.answer
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits or runs."""
+        return self._worker is not None
+
     def close(self) -> None:
         """End the thread. Nothing may wait any more."""
         self._thread.shutdown()
@@ -140,7 +145,7 @@ class Batcher(Generic[Key, Result]):
             texts = [text for job in batch for text in job.texts]
             start = time.perf_counter()
             try:
-                result = await loop.run_in_executor(self._thread, self._run, batch[0].key, texts)
+                result = await loop.run_in_executor(self._thread, self._attempt, batch[0].key, texts)
             except Exception as error:  # noqa: BLE001 - whatever it is, the clients are told, and the queue goes on
                 if len(batch) == 1:
                     _fail(batch[0], error)
@@ -163,17 +168,28 @@ class Batcher(Generic[Key, Result]):
         loop = asyncio.get_running_loop()
         for job in batch:
             try:
-                _answer(job, await loop.run_in_executor(self._thread, self._run, job.key, job.texts))
+                _answer(job, await loop.run_in_executor(self._thread, self._attempt, job.key, job.texts))
             except Exception as error:  # noqa: BLE001 - as above
                 _fail(job, error)
+
+    def _attempt(self, key: Key, texts: list[str]) -> Result:
+        try:
+            return self._run(key, texts)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            # A panic of the tokenizer is no Exception, and a future takes no StopIteration: they would end the queue.
+            raise RuntimeError(f"the batch ended with {type(error).__name__}") from error
 
     def _take(self, now: float) -> list[_Job[Key]]:
         """The next jobs with one key; nothing if none wait."""
         batch: list[_Job[Key]] = []
-        texts = 0
+        texts, work, pace = 0, 0.0, self._pace
         while self._jobs:
             job = self._jobs[0]
-            late = now - job.since > self._deadline
+            waited = now - job.since
+            # Who waited for less than was estimated is served, however long that takes: see `_admit`.
+            late = waited > self._deadline / 2 and waited + (work + job.work) * pace > self._deadline
             if batch and not late and (job.key != batch[0].key or texts + len(job.texts) > MAX_BATCH):
                 break
             self._jobs.popleft()
@@ -181,10 +197,12 @@ class Batcher(Generic[Key, Result]):
             self._bytes -= job.size
             if late:
                 self._work -= job.work
-                _fail(job, OverloadedError(f"found no turn within {self._deadline:g} s", self._work * self._pace))
+                reason = f"found no turn after {waited:.1f} s; expected one, to answer in {self._deadline:g} s"
+                _fail(job, OverloadedError(reason, self._work * pace))
             elif not job.answer.cancelled():
                 batch.append(job)
                 texts += len(job.texts)
+                work += job.work
             else:  # the client has gone
                 self._work -= job.work
         return batch

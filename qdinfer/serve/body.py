@@ -38,7 +38,7 @@ async def read_body(scope: Scope, receive: Receive, settings: ServerSettings) ->
     """
     most = settings.max_bytes
     length = header(scope, b"content-length") or ""
-    if length.isdigit() and int(length) > most:
+    if length.isdecimal() and len(length) < 20 and int(length) > most:
         raise _too_large(length, most)
     parts: list[bytes] = []
     size, more = 0, True
@@ -56,7 +56,7 @@ async def read_body(scope: Scope, receive: Receive, settings: ServerSettings) ->
         raise TooSlowError(f"body: found {size} bytes in {settings.deadline:g} s; expected all of it") from error
     packing = header(scope, b"content-encoding")
     body = b"".join(parts)
-    return body if packing in (None, "identity") else _unpacked(body, str(packing), most)
+    return body if packing is None or packing.lower() == "identity" else _unpacked(body, packing.lower(), most)
 
 
 def _unpacked(body: bytes, packing: str, most: int) -> bytes:
@@ -64,13 +64,15 @@ def _unpacked(body: bytes, packing: str, most: int) -> bytes:
         raise InputError(f"content-encoding: found {packing!r}; expected one of {sorted(_WINDOWS)}, or none")
     unpacker = zlib.decompressobj(_WINDOWS[packing])
     try:
-        plain = unpacker.decompress(body, most + 1)
+        plain = unpacker.decompress(body, most + 1)  # no more than that is made of a bomb
     except zlib.error as error:
         raise InputError(f"body: found no valid {packing} ({error})") from error
     if len(plain) > most:
         raise _too_large(f"over {most}", most)
     if not unpacker.eof:
         raise InputError(f"body: found {packing} that is cut off; expected all of it")
+    if unpacker.unused_data:
+        raise InputError(f"body: found {len(unpacker.unused_data)} bytes behind its {packing}; expected none")
     return plain
 
 

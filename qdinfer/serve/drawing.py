@@ -25,11 +25,12 @@ class DrawnGate(Struct):
 
 
 class DrawnCircuit(Struct):
-    """A circuit in standard gates, all measured at the end."""
+    """A circuit in standard gates, and the products of Z that are measured at its end, qubit 0 rightmost."""
 
     qubits: int
     inputs: list[str]
     gates: list[DrawnGate]
+    observables: list[str]
 
 
 def drawn(circuit: Circuit) -> DrawnCircuit:
@@ -48,4 +49,4 @@ def drawn(circuit: Circuit) -> DrawnCircuit:
             factors, offset = affine(parameter)
             angles.append(Angle({symbol.name: factor for symbol, factor in factors.items()}, offset))
         gates.append(DrawnGate(instruction.operation.name, qubits, angles))
-    return DrawnCircuit(lowered.num_qubits, list(circuit.inputs), gates)
+    return DrawnCircuit(lowered.num_qubits, list(circuit.inputs), gates, list(circuit.observables))

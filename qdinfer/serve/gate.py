@@ -5,21 +5,18 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from datetime import UTC, datetime
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .messages import ErrorResponse, Problem
+from .logs import access, now, route
 from .metrics import Metrics
+from .problems import problem
 
 __all__ = ["Door", "Gate", "note"]
 
-OPEN = ("/v2/health/", "/page/", "/docs", "/openapi.json")
+OPEN = ("/v2/health/", "/page/", "/docs", "/static-offline-docs/", "/openapi.json")
 """What needs no token: it tells nothing of texts or students. The page at ``/`` asks for the token itself."""
-
-log = logging.getLogger("qdinfer.access")
 
 
 class Door:
@@ -44,7 +41,7 @@ class Gate:
     def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics, door: Door) -> None:
         """Ask for that token, if any, and count in those metrics."""
         self._app = app
-        self._expected = None if token is None else f"Bearer {token}".encode()
+        self._token = None if token is None else token.encode()
         self._metrics = metrics
         self._door = door
 
@@ -68,7 +65,9 @@ class Gate:
             if self._allowed(scope):
                 await self._app(scope, receive, watched)
             else:
-                await _refusal()(scope, receive, watched)
+                message = "authorization: found no valid token; expected the header 'Authorization: Bearer TOKEN'"
+                refusal = problem(scope["path"], 401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
+                await refusal(scope, receive, watched)
         except Exception:
             status = 500  # answered further out
             raise
@@ -77,29 +76,24 @@ class Gate:
 
     def _allowed(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        if self._expected is None or path == "/" or path.startswith(OPEN):
+        if self._token is None or path == "/" or path.startswith(OPEN):
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(given, self._expected)
+        scheme, _, token = given.partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
-        self._metrics.request(route, status, seconds)
-        if log.isEnabledFor(logging.INFO):
+        where = route(scope)
+        self._metrics.request(where, status, seconds)
+        if access.isEnabledFor(logging.INFO):
             client = scope.get("client")
             line = {
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "time": now(),
                 "method": scope["method"],
-                "path": scope["path"][:200],
+                "route": where,
                 "status": status,
                 "ms": round(seconds * 1000, 2),
                 "client": client[0] if client else None,
                 **scope.get("qdinfer.facts", {}),
             }
-            log.info(msgspec.json.encode(line).decode())
-
-
-def _refusal() -> Response:
-    problem = Problem("unauthorized", "authorization: found no valid token; expected the header 'Bearer TOKEN'")
-    body = msgspec.json.encode(ErrorResponse(problem))
-    return Response(body, 401, {"WWW-Authenticate": "Bearer"}, "application/json")
+            access.info(msgspec.json.encode(line).decode())

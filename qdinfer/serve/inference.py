@@ -13,10 +13,11 @@ from .. import __version__
 from .body import header
 from .posts import JSON, Answered, add_post
 from .problems import UnknownModelError
-from .tensors import HEADER_LENGTH, check_outputs, metadata, pack, request_texts, unpack
+from .tensors import HEADER_LENGTH, Parameters, ServerMetadata, check_outputs, metadata, pack, request_texts, unpack
 
 if TYPE_CHECKING:
     from .app import Server
+    from .students import ServedStudent
 
 __all__ = ["add_inference"]
 
@@ -30,7 +31,7 @@ def add_inference(app: FastAPI, server: Server) -> None:
     @app.get("/v2", tags=["v2"])
     async def about() -> Response:
         """What this server is."""
-        return _json({"name": "qdinfer", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return _json(ServerMetadata("qdinfer", __version__, ["binary_tensor_data"]))
 
     @app.get("/v2/health/live", tags=["v2"])
     async def live() -> Response:
@@ -44,27 +45,32 @@ def add_inference(app: FastAPI, server: Server) -> None:
         return _json({"ready": not closing}, 503 if closing else 200)
 
     @app.get(f"{_MODEL}/ready", tags=["v2"])
-    @app.get(f"{_MODEL}{_VERSION}/ready", include_in_schema=False)
-    async def model_ready(model: str, version: str = "1") -> Response:
+    async def model_ready(model: str) -> Response:
         """200 if there is such a model."""
-        _checked(server, model, version)
-        return _json({"name": model, "ready": True})
+        return _json({"name": _student(server, model).name, "ready": True})
+
+    @app.get(f"{_MODEL}{_VERSION}/ready", tags=["v2"])
+    async def version_ready(model: str, version: str) -> Response:
+        """200 if there is such a version of such a model."""
+        return _json({"name": _student(server, model, version).name, "ready": True})
 
     @app.get(_MODEL, tags=["v2"])
-    @app.get(f"{_MODEL}{_VERSION}", include_in_schema=False)
-    async def model_metadata(model: str, version: str = "1") -> Response:
-        """Its inputs and outputs."""
-        _checked(server, model, version)
-        return _json(metadata(server.student(model)))
+    async def model_metadata(model: str) -> Response:
+        """A model's inputs and outputs."""
+        return _json(metadata(_student(server, model)))
+
+    @app.get(f"{_MODEL}{_VERSION}", tags=["v2"])
+    async def version_metadata(model: str, version: str) -> Response:
+        """The inputs and outputs of a version of a model."""
+        return _json(metadata(_student(server, model, version)))
 
     async def infer(scope: Scope, body: bytes) -> Answered:
-        path = scope["path_params"]
-        _checked(server, path["model"], path.get("version", "1"))
-        student = server.student(path["model"])
+        student = _student(server, **scope["path_params"])
         asked, binary = unpack(body, header(scope, HEADER_LENGTH))
         texts = server.check_texts(request_texts(asked, binary))
         check_outputs(student, asked)
-        answers = await server.classify(scope, student, texts, asked.parameters.shots, asked.parameters.seed)
+        parameters = asked.parameters or Parameters()
+        answers = await server.classify(scope, student, texts, parameters.shots, parameters.seed)
         packed, json_length = pack(student, asked, answers)
         if json_length is None:
             return packed, JSON
@@ -73,10 +79,11 @@ def add_inference(app: FastAPI, server: Server) -> None:
     add_post(app, [f"{_MODEL}/infer", f"{_MODEL}{_VERSION}/infer"], server.settings, infer)
 
 
-def _checked(server: Server, model: str, version: str) -> None:
-    server.student(model)
+def _student(server: Server, model: str, version: str = "1") -> ServedStudent:
+    student = server.student(model)
     if version != "1":
         raise UnknownModelError(f"model {model!r}: found version {version!r}; expected '1'")
+    return student
 
 
 def _json(content: object, status: int = 200) -> Response:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import msgspec
 from fastapi import FastAPI
 from starlette.responses import Response
-
-from .drawing import drawn
 
 if TYPE_CHECKING:
     from .app import Server
@@ -43,7 +40,7 @@ def add_page(app: FastAPI, server: Server) -> None:
     async def circuit(model: str) -> Response:
         """The circuit's gates, for drawing. Needs Qiskit."""
         student = server.student(model)
-        content = msgspec.json.encode(await asyncio.to_thread(drawn, student.classifier.circuit))
+        content = msgspec.json.encode(await student.drawing())
         return Response(content, media_type="application/json")
 
 

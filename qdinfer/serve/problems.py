@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Mapping
 
 import msgspec
 from fastapi import FastAPI
@@ -14,12 +14,14 @@ from starlette.responses import Response
 from ..errors import InputError, MissingExtraError, QdinferError
 from .batching import OverloadedError
 from .body import TooLargeError, TooSlowError
+from .logs import route, trouble
 from .messages import ErrorResponse, Problem
 from .tensors import InferError
 
-__all__ = ["UnknownModelError", "add_handlers"]
+__all__ = ["UnknownModelError", "add_handlers", "problem"]
 
-log = logging.getLogger("qdinfer.serve")
+_LONGEST = 1000
+"""Letters of a message, which may quote what a client sent."""
 
 
 class UnknownModelError(InputError):
@@ -44,27 +46,33 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(QdinferError, _any)
 
 
+def problem(path: str, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that says what is wrong, in the form of the path's protocol."""
+    told = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+    if path == "/v2" or path.startswith("/v2/"):
+        body = msgspec.json.encode(InferError(told))
+    else:
+        body = msgspec.json.encode(ErrorResponse(Problem(code, told)))
+    return Response(body, status, headers, "application/json")
+
+
 async def _http(request: Request, error: Exception) -> Response:
-    status, detail = getattr(error, "status_code", 500), getattr(error, "detail", "")
-    found = f"{request.method} {request.url.path[:200]}"
+    """What Starlette finds wrong: no such address, or another method."""
+    status, headers = getattr(error, "status_code", 500), getattr(error, "headers", None) or {}
+    path = request.scope["path"]
+    expected = headers.get("Allow") or "an address of this server; /docs has them all"
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "refused")
-    return _problem(request, status, code, f"found {found}; expected another ({detail}); /docs has all addresses")
+    return problem(path, status, code, f"found {request.method} {path}; expected {expected}", headers)
 
 
 async def _any(request: Request, error: Exception) -> Response:
     status, code = next(((status, code) for kind, status, code in _ANSWERS if isinstance(error, kind)), (500, "failed"))
     if status == 500 and isinstance(error, QdinferError):  # what else there is, the server below logs
-        log.error("%s %s failed", request.method, request.url.path[:200], exc_info=error)
+        trouble.error("%s failed", route(request.scope), exc_info=error)
     told = str(error) if isinstance(error, QdinferError | OverloadedError) else "the server failed; its log says why"
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return _problem(request, status, code, told, headers)
-
-
-def _problem(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    if request.url.path.startswith("/v2"):  # the protocol's form
-        body = msgspec.json.encode(InferError(message))
-    else:
-        body = msgspec.json.encode(ErrorResponse(Problem(code, message)))
-    return Response(body, status, headers, "application/json")
+    if isinstance(error, TooSlowError):  # what is still to come would be taken for the next request
+        headers["Connection"] = "close"
+    return problem(request.scope["path"], status, code, told, headers)

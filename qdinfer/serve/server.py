@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from .gate import Door
+from .app import Server
+from .connections import Connection
+from .logs import log_to_stderr, trouble
 
 __all__ = ["run"]
 
 LAST_CALL = 0.5
 """Seconds, at the end, in which open connections are told of it in their next answer."""
-_SLACK = 5.0
+SLACK = 5.0
+"""Seconds beyond two deadlines, for clients that do not read their answers."""
+_INTERRUPTED = 128 + signal.SIGINT
 IDLE = 75
 """Seconds that a connection may be idle: more than proxies keep theirs, which else would use one that is closing."""
 
@@ -32,57 +37,74 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         app: made by `create_app`.
         listener: bound to the address.
     """
-    _log_to_stderr()
-    import os
-
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
-    deadline = app.state.server.settings.deadline
+    log_to_stderr()
+    served: Server = app.state.server
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,  # the gate has its own
         timeout_keep_alive=IDLE,
-        timeout_graceful_shutdown=round(2 * deadline + _SLACK),
-        http="httptools",
+        timeout_graceful_shutdown=round(2 * served.settings.deadline + SLACK),
+        http=Connection,
         loop="uvloop",
         ws="none",
         server_header=False,
     )
-    _Server(config, app.state.server.door).run([listener])
+    _Process(config, served).run([listener])
 
 
-def _log_to_stderr() -> None:
-    """A line of JSON a request from the gate, as it is; anything else with its time and origin."""
-    # No line names them, and to find them out takes as long as the rest of a record.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    for name, form in (("qdinfer.access", "%(message)s"), ("qdinfer.serve", _FORM), ("uvicorn", _FORM)):
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(form))
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO if name == "qdinfer.access" else logging.WARNING)
-
-
-_FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-class _Server(uvicorn.Server):
+class _Process(uvicorn.Server):
     """Takes its leave of clients before it closes their connections."""
 
-    def __init__(self, config: uvicorn.Config, door: Door) -> None:
+    def __init__(self, config: uvicorn.Config, served: Server) -> None:
         super().__init__(config)
-        self._door = door
+        self._served = served
+
+    async def on_tick(self, counter: int) -> bool:
+        """What uvicorn does ten times a second; and once a second, close connections that are stuck."""
+        if counter % 10 == 0:
+            patience = self._served.settings.deadline + self.config.timeout_keep_alive
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.close_if_stuck(patience)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connection; let those that are open send what they are about to, and say goodbye in the answer.
 
-        uvicorn closes idle connections at once, so that a request on its way there would be lost.
+        uvicorn drops connections that wait to be accepted, closes idle ones at once, so that a request on its way there
+        would be lost, and gives up what takes longer than its limit. The limit is for clients that do not read.
         """
-        self._door.closing = True
+        self._served.door.closing = True
+        trouble.warning("ending when all is answered; another SIGINT ends at once")
+        listeners = [listener.dup() for listener in sockets or ()]  # the loop closes its own
         for listening in self.servers:
             listening.close()
-        await asyncio.sleep(LAST_CALL)
+        for listener in listeners:
+            await self._take_waiting(listener)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LAST_CALL
+        while self._served.busy or (self.server_state.connections and loop.time() < end):
+            await asyncio.sleep(0.05)
         await super().shutdown(sockets)
+
+    async def _take_waiting(self, listener: socket.socket) -> None:
+        """Close a listener; what the system had accepted for it, and whose requests may be here, is served."""
+        listener.setblocking(False)
+        waiting = []
+        with listener, contextlib.suppress(OSError):  # none are left, or no more files may be open
+            while True:
+                waiting.append(listener.accept()[0])
+        made = partial(Connection, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        for connection in waiting:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(made, connection)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the end. At the second Ctrl-C, don't even wait for the batch that runs."""
+        if self.should_exit and sig == signal.SIGINT:
+            os._exit(_INTERRUPTED)
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from ..errors import InputError, whole_number
 
 __all__ = ["ServerSettings"]
+
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,16 @@ class ServerSettings:
     token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.deadline, int | float) and 0 < self.deadline < math.inf):
-            raise InputError(f"deadline: found {self.deadline!r}; expected seconds, more than 0")
+        if isinstance(self.deadline, bool) or not isinstance(self.deadline, int | float):
+            raise InputError(f"deadline: found {self.deadline!r}; expected a number of seconds")
+        if not 0 < self.deadline <= _DAY:
+            raise InputError(f"deadline: found {self.deadline!r}; expected seconds, more than 0 and at most {_DAY}")
         for name, most in (("max_texts", 2**20), ("max_bytes", 2**30), ("max_queue", 2**24), ("max_shots", 2**24)):
             whole_number(name, getattr(self, name), 1, most)
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
+        if self.token is not None and not _is_token(self.token):
             raise InputError("token: found an empty one, or other letters than printable ASCII; expected those")
+
+
+def _is_token(value: object) -> bool:
+    # A header ends and begins with no space.
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value == value.strip() != ""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ..classifier import Classifier
 from ..predictions import BoolArray, Predictions
 from .batching import Batcher, Sliceable
+from .drawing import DrawnCircuit, drawn
 from .settings import ServerSettings
 
+if TYPE_CHECKING:
+    from ..backends.aer import AerBackend
+
 __all__ = ["Answers", "ServedStudent"]
+
+_QISKIT = threading.Lock()
+"""Held where Qiskit is imported, which takes seconds and fails when two threads begin it in different places."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +72,6 @@ class Answers:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Sampling:
-    """Shots that one request asks for. No two are equal, so each runs alone, and no seed's answer depends on others."""
-
-    shots: int
-    seed: int | None
-
-
 class ServedStudent:
     """One student and its two queues: exact answers, and sampled ones, which take much longer.
 
@@ -86,7 +88,18 @@ class ServedStudent:
         settings: ServerSettings,
         note: Callable[[str, int, float], object] = lambda queue, texts, seconds: None,
     ) -> None:
-        """Open the queues. `note` is told of each batch: its queue, its texts and the seconds it took."""
+        """Open the queues, and answer once, so that the first client does not wait for what is built on first use.
+
+        Args:
+            name: in the server's addresses.
+            classifier: what answers.
+            settings: the limits.
+            note: told of each batch: its queue, its texts and the seconds it took.
+
+        Raises:
+            ArtifactError: the student's encoder cannot answer.
+            BackendError: the backend failed.
+        """
         self.name = name
         self.classifier = classifier
         self.classes: list[str] = classifier.classes_.tolist()
@@ -94,14 +107,22 @@ class ServedStudent:
         self._exact: Batcher[str, Sliceable] = Batcher(
             self._compute, note=lambda texts, seconds: note("exact", texts, seconds), **limits
         )
-        self._sampled: Batcher[_Sampling, Answers] = Batcher(
+        # No two backends are equal, so that each request runs alone, and no seed's answer depends on others.
+        self._sampled: Batcher[AerBackend, Answers] = Batcher(
             self._sample, note=lambda texts, seconds: note("sampled", texts, seconds), **limits
         )
+        self._sampled_once = False
+        self._compute("classify", ["warm"])
 
     @property
     def waiting(self) -> dict[str, int]:
         """Texts in each queue."""
         return {"exact": self._exact.waiting, "sampled": self._sampled.waiting}
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits or runs."""
+        return self._exact.busy or self._sampled.busy
 
     async def classify(self, texts: list[str], shots: int | None = None, seed: int | None = None) -> Answers:
         """The answers for checked texts; with shots, measured so often on Aer's ideal simulator.
@@ -116,8 +137,9 @@ class ServedStudent:
         if shots is None:
             exact: Answers = await self._exact.submit("classify", texts)
             return exact
+        backend = await asyncio.to_thread(self._simulator, shots, seed)
         # Sampling takes a fixed time a text and one for each shot; with 11 qubits they are equal at about 1000 shots.
-        sampled: Answers = await self._sampled.submit(_Sampling(shots, seed), texts, weight=1 + shots / 1000)
+        sampled: Answers = await self._sampled.submit(backend, texts, weight=1 + shots / 1000)
         return sampled
 
     async def angles(self, texts: list[str]) -> list[list[float]]:
@@ -129,9 +151,19 @@ class ServedStudent:
         angles: list[list[float]] = await self._exact.submit("angles", texts) if texts else []
         return angles
 
-    def warm_up(self) -> None:
-        """Answer once, so that the first client does not wait for what is built on first use."""
-        self._compute("classify", ["warm"])
+    async def drawing(self) -> DrawnCircuit:
+        """The circuit, for drawing.
+
+        Raises:
+            CircuitError: Qiskit cannot read it.
+            MissingExtraError: Qiskit is not installed.
+        """
+
+        def draw() -> DrawnCircuit:
+            with _QISKIT:
+                return self._drawn
+
+        return await asyncio.to_thread(draw)
 
     def close(self) -> None:
         """End the threads. Nothing may wait any more."""
@@ -144,8 +176,18 @@ class ServedStudent:
             return angles
         return Answers.of(*self.classifier.classify_marked(texts))
 
-    def _sample(self, key: _Sampling, texts: list[str]) -> Answers:
-        from ..backends.aer import AerBackend  # Qiskit is slow to import, and an extra
+    def _simulator(self, shots: int, seed: int | None) -> AerBackend:
+        from ..backends.aer import AerBackend
 
-        backend = AerBackend(key.shots, seed=key.seed)
+        with _QISKIT:
+            if not self._sampled_once:  # the seconds would be taken for the pace at which the queue goes
+                self.classifier.classify_marked(["warm"], backend=AerBackend(1))
+                self._sampled_once = True
+            return AerBackend(shots, seed=seed)
+
+    @cached_property
+    def _drawn(self) -> DrawnCircuit:
+        return drawn(self.classifier.circuit)
+
+    def _sample(self, backend: AerBackend, texts: list[str]) -> Answers:
         return Answers.of(*self.classifier.classify_marked(texts, backend=backend))

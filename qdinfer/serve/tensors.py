@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ..errors import InputError
 from .messages import Seed, Shots, decode
@@ -24,6 +24,9 @@ __all__ = [
     "InferError",
     "InferRequest",
     "InferResponse",
+    "ModelMetadata",
+    "Parameters",
+    "ServerMetadata",
     "check_outputs",
     "metadata",
     "pack",
@@ -41,7 +44,7 @@ class InputTensor(Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] | None = None
     data: list[Any] | None = None
 
 
@@ -49,7 +52,7 @@ class OutputWish(Struct):
     """A tensor that a client asks for."""
 
     name: str
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] | None = None
 
 
 class Parameters(Struct):
@@ -65,8 +68,8 @@ class InferRequest(Struct):
 
     inputs: list[InputTensor]
     id: str | None = None
-    parameters: Parameters = field(default_factory=Parameters)
-    outputs: list[OutputWish] = field(default_factory=list)
+    parameters: Parameters | None = None
+    outputs: list[OutputWish] | None = None
 
 
 class OutputTensor(Struct, omit_defaults=True):
@@ -94,17 +97,36 @@ class InferError(Struct):
     error: str
 
 
-def metadata(student: ServedStudent) -> dict[str, Any]:
-    """What the protocol tells of a model. Its shapes: -1 is the number of texts."""
-    return {
-        "name": student.name,
-        "versions": ["1"],
-        "platform": "qdinfer",
-        "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [
-            {"name": name, "datatype": datatype, "shape": shape} for name, datatype, shape in _outputs(student)
-        ],
-    }
+class TensorMetadata(Struct):
+    """A tensor's type; -1 in its shape is the number of texts."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(Struct):
+    """What goes into a model, and what comes out."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ServerMetadata(Struct):
+    """What a server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+def metadata(student: ServedStudent) -> ModelMetadata:
+    """What the protocol tells of a model."""
+    outputs = [TensorMetadata(*output) for output in _outputs(student)]
+    return ModelMetadata(student.name, ["1"], "qdinfer", [TensorMetadata(INPUT, "BYTES", [-1])], outputs)
 
 
 def _outputs(student: ServedStudent) -> list[tuple[str, str, list[int]]]:
@@ -128,7 +150,7 @@ def unpack(body: bytes, header_length: str | None) -> tuple[InferRequest, bytes]
     """
     if header_length is None:
         return decode(body, InferRequest), b""
-    if not (header_length.isascii() and header_length.isdigit() and int(header_length) <= len(body)):
+    if not (header_length.isdecimal() and len(header_length) < 20 and int(header_length) <= len(body)):
         raise InputError(
             f"{HEADER_LENGTH.decode()}: found {header_length!r}; expected at most the body's {len(body)} bytes"
         )
@@ -150,16 +172,19 @@ def request_texts(request: InferRequest, binary: bytes) -> list[str]:
         raise InputError(f"inputs[0].datatype: found {tensor.datatype!r}; expected 'BYTES'")
     if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]) or tensor.shape[0] < 0:
         raise InputError(f"inputs[0].shape: found {tensor.shape}; expected [N] or [N, 1]")
-    unknown = sorted(name for name in tensor.parameters if name.startswith("shared_memory"))
+    parameters = tensor.parameters or {}
+    unknown = sorted(name for name in parameters if name.startswith("shared_memory"))
     if unknown:
         raise InputError(f"inputs[0].parameters: found {unknown[0]!r}; expected the data in the request")
-    length = tensor.parameters.get("binary_data_size")
-    if length is None:
+    length = parameters.get("binary_data_size")
+    if length is None and not binary:
         texts = _flat(tensor.data)
     elif length == len(binary) and tensor.data is None:
         texts = _split(binary)
     else:
-        raise InputError(f"inputs[0]: found binary_data_size {length!r}; expected {len(binary)}, all binary data")
+        raise InputError(
+            f"inputs[0]: found binary_data_size {length!r}; expected {len(binary)}, all binary data, and no other"
+        )
     if len(texts) != tensor.shape[0]:
         raise InputError(f"inputs[0]: found {len(texts)} texts; expected {tensor.shape[0]}, as its shape says")
     return texts
@@ -193,7 +218,8 @@ def pack(student: ServedStudent, request: InferRequest, answers: Answers) -> tup
         InputError: an output is asked for that there is none of.
     """
     shapes = {name: (datatype, shape) for name, datatype, shape in _outputs(student)}
-    wishes = {wish.name: wish.parameters for wish in request.outputs} or {name: {} for name in shapes}
+    wishes = {wish.name: wish.parameters or {} for wish in request.outputs or ()} or {name: {} for name in shapes}
+    binary = request.parameters is not None and request.parameters.binary_data_output
     columns: dict[str, list[Any]] = {
         "label": answers.labels,
         "probabilities": answers.probabilities,
@@ -208,7 +234,7 @@ def pack(student: ServedStudent, request: InferRequest, answers: Answers) -> tup
         datatype, shape = shapes[name]
         rows = len(columns[name])
         tensor = OutputTensor(name, datatype, [rows, *shape[1:]])
-        if parameters.get("binary_data", request.parameters.binary_data_output):
+        if parameters.get("binary_data", binary):
             tail.append(_binary(datatype, columns[name]))
             tensor.parameters = {"binary_data_size": len(tail[-1])}
         else:
@@ -225,12 +251,14 @@ def check_outputs(student: ServedStudent, request: InferRequest) -> None:
         InputError: it is not.
     """
     names = [name for name, _, _ in _outputs(student)]
-    for wish in request.outputs:
+    for wish in request.outputs or ():
         if wish.name not in names:
             raise InputError(f"outputs: found {wish.name!r}; expected some of {names}")
-        for parameter in wish.parameters:
+        for parameter, value in (wish.parameters or {}).items():
             if parameter.startswith(("shared_memory", "classification")):
                 raise InputError(f"outputs: found {parameter!r} of {wish.name!r}; expected data in the answer alone")
+            if parameter == "binary_data" and not isinstance(value, bool):
+                raise InputError(f"outputs: found binary_data {value!r} of {wish.name!r}; expected true or false")
 
 
 _TYPES = {"FP64": "<f8", "INT64": "<i8", "BOOL": "?"}

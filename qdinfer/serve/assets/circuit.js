@@ -20,6 +20,18 @@ function columns(circuit) {
   });
 }
 
+// Which qubits an observable has a Z on: "ZII" → [2].
+const measured = (label) => [...label].reverse().flatMap((letter, qubit) => (letter === "Z" ? [qubit] : []));
+
+// What is measured, in words.
+export function observables(circuit) {
+  const all = circuit.observables.map(measured);
+  if (all.length === circuit.qubits && all.every((qubits, index) => qubits.length === 1 && qubits[0] === index)) {
+    return "Z on each qubit";
+  }
+  return all.map((qubits) => qubits.map((qubit) => `Z${qubit}`).join("·") || "1").join(", ");
+}
+
 const isData = (gate) => gate.angles.some((angle) => Object.keys(angle.factors).length > 0);
 
 function value(angle, inputs) {
@@ -74,11 +86,12 @@ export function drawCircuit(circuit, inputs) {
   const width = LEFT + (Math.max(-1, ...placed) + 2) * COLUMN, tall = circuit.qubits * ROW + 12;
   const told = `Circuit of ${circuit.qubits} qubits and ${circuit.gates.length} gates`;
   const svg = element("svg", { width, height: tall, viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": told });
+  const alone = new Set(circuit.observables.map(measured).filter((qubits) => qubits.length === 1).flat());
   for (let qubit = 0; qubit < circuit.qubits; qubit++) {
     const y = height(qubit);
     svg.append(element("text", { x: LEFT / 2, y: y + 4 }, `q${qubit}`));
     svg.append(element("line", { class: "wire", x1: LEFT, x2: width - 8, y1: y, y2: y }));
-    svg.append(element("text", { x: width - COLUMN / 2, y: y - 5 }, "⟨Z⟩"));
+    if (alone.has(qubit)) svg.append(element("text", { x: width - COLUMN / 2, y: y - 5 }, "⟨Z⟩"));
   }
   circuit.gates.forEach((gate, index) => svg.append(drawGate(gate, place(placed[index]), inputs)));
   return svg;

@@ -1,11 +1,12 @@
 // The page: one text in, its label, probabilities and circuit out. All it asks for are the server's own /v1 addresses.
 
-import { drawCircuit, element } from "./circuit.js";
+import { drawCircuit, element, observables } from "./circuit.js";
 
 const SHOTS = 1000;
 const at = (id) => document.getElementById(id);
 const circuits = new Map();
-let latest = 0; // of several requests under way, only the last one is shown
+let latest = 0; // of several requests under way, only the last one is shown,
+let latestText = 0; // and only the last text's circuit
 
 class Problem extends Error {
   constructor(status, message) {
@@ -16,7 +17,9 @@ class Problem extends Error {
 
 async function ask(path, body) {
   const headers = { "Content-Type": "application/json" };
-  if (at("token").value) headers.Authorization = `Bearer ${at("token").value}`;
+  const token = at("token").value.trim();
+  if (/[^\x21-\x7e]/.test(token)) throw new Problem(401, "The access token has letters that no token has.");
+  if (token) headers.Authorization = `Bearer ${token}`;
   const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };
   const response = await fetch(path, options).catch(() => {
     throw new Problem(0, "The server cannot be reached.");
@@ -27,6 +30,12 @@ async function ask(path, body) {
     throw new Problem(response.status, content.error?.message ?? `The server answered ${response.status}.`);
   }
   return content;
+}
+
+// What goes on, for all to see, or for screen readers alone: others see the result itself.
+function say(text, quiet = false) {
+  at("status").textContent = text;
+  at("status").classList.toggle("unseen", quiet);
 }
 
 function show(error) {
@@ -61,6 +70,13 @@ function plot(exact, shots) {
   return svg;
 }
 
+// As many digits as the error has a say in.
+function withError(value, error) {
+  const digits = Math.min(8, Math.max(3, Math.ceil(-Math.log10(error))));
+  return `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
+}
+
+// sampled: not given while it is waited for, null if there is none.
 function showAnswer(exact, sampled) {
   const prediction = exact.predictions[0], measured = sampled?.predictions[0];
   at("label").textContent = prediction.label;
@@ -71,14 +87,14 @@ function showAnswer(exact, sampled) {
     const exactly = prediction.probabilities[name];
     cell(row, exactly.toFixed(3));
     const shots = measured && { probability: measured.probabilities[name], error: measured.standard_errors[name] };
-    cell(row, shots ? `${shots.probability.toFixed(3)} ± ${shots.error < 5e-4 ? "< 0.001" : shots.error.toFixed(3)}` : "…");
+    cell(row, shots ? withError(shots.probability, shots.error) : sampled === null ? "–" : "…");
     const drawing = cell(row, "");
     drawing.className = "plot";
     drawing.append(plot(exactly, shots));
     return row;
   });
   at("classes").replaceChildren(...rows);
-  const chance = measured && Math.floor(measured.confidence * 1000) / 10; // a lower bound is not rounded up
+  const chance = measured && Math.min(999, Math.floor(measured.confidence * 1000)) / 10; // a bound is not rounded up
   at("confidence").textContent = measured
     ? `With ${SHOTS} shots the label is ${measured.label}; it stands with a chance of at least ${chance.toFixed(1)} %.` +
       (prediction.truncated ? " The text is longer than the student reads; the rest was cut off." : "")
@@ -98,45 +114,45 @@ function showAngles({ inputs, angles }) {
   return values;
 }
 
-async function showCircuit(model, values) {
+async function showCircuit(model, values, text) {
   if (!circuits.has(model)) circuits.set(model, await ask(`v1/models/${encodeURIComponent(model)}/circuit`));
+  if (text !== latestText) return;
   const circuit = circuits.get(model);
   at("circuit-told").textContent =
     `${circuit.qubits} qubits, ${circuit.gates.length} gates. Marked gates take in the text's angles, in radians; ` +
-    "the others were trained. What is measured at the end is one Z expectation value a qubit.";
+    `the others were trained. Measured at the end: ${observables(circuit)}.`;
   at("circuit").replaceChildren(drawCircuit(circuit, values));
 }
 
 async function measure(request, exact, number) {
-  at("again").disabled = true;
+  say("Measuring …");
   try {
     const sampled = await ask("v1/classify", { ...request, shots: SHOTS });
     if (number === latest) showAnswer(exact, sampled);
   } catch (error) {
     if (number !== latest) return;
+    showAnswer(exact, null);
     at("confidence").textContent = `No shots: ${error.message}`;
-  } finally {
-    if (number === latest) at("again").disabled = false;
   }
+  if (number === latest) say(`Label: ${exact.predictions[0].label}. ${at("confidence").textContent}`, true);
 }
 
 async function classify(event) {
   event?.preventDefault();
   if (!at("form").reportValidity()) return;
-  const number = ++latest;
+  const number = ++latest, text = ++latestText;
   show(null);
-  at("status").textContent = "Asking …";
-  at("go").disabled = true;
+  say("Asking …");
   try {
     if (!at("model").options.length) await loadModels();
     const model = at("model").value, request = { texts: [at("text").value], model };
     const [exact, angles] = await Promise.all([ask("v1/classify", request), ask("v1/angles", request)]);
     if (number !== latest) return;
-    showAnswer(exact, null);
+    showAnswer(exact);
     at("again").onclick = () => measure(request, exact, ++latest);
     at("circuit-section").hidden = false;
-    const values = showAngles(angles);
-    const drawing = showCircuit(model, values).catch((error) => {
+    const drawing = showCircuit(model, showAngles(angles), text).catch((error) => {
+      if (text !== latestText) return;
       at("circuit-told").textContent = `No drawing: ${error.message}`;
       at("circuit").replaceChildren();
     });
@@ -144,10 +160,8 @@ async function classify(event) {
   } catch (error) {
     if (number !== latest) return;
     at("answer").hidden = at("circuit-section").hidden = true;
+    say("");
     show(error);
-  } finally {
-    if (number === latest) at("status").textContent = "";
-    at("go").disabled = false;
   }
 }
 
