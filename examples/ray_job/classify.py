@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from qdinfer import QdinferError
+from qdinfer import InputError, QdinferError
 
+READERS = {".csv": "read_csv", ".parquet": "read_parquet"}
 STUDENT = Path(__file__).parents[2] / "exported_models" / "topic-folded"
 
 
@@ -20,7 +21,7 @@ def main() -> int:
         0, or 2 if what was asked for cannot be done.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", type=Path, help="a .parquet or .csv file with a column of texts")
+    parser.add_argument("table", type=Path, help="a .csv or .parquet with a column of texts")
     parser.add_argument("output", type=Path, help="a folder that is not there yet")
     parser.add_argument("--student", type=Path, default=STUDENT, help=f"(default: {STUDENT.name})")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="(default: text)")
@@ -40,14 +41,16 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from qdinfer.integrations.ray import classify_dataset
 
-    output = arguments.output.absolute()  # what workers write is relative to where they run
+    table, output = arguments.table.absolute(), arguments.output.absolute()  # workers may run in another folder
+    if not table.exists() or table.suffix not in READERS:
+        raise InputError(f"{table}: found no such table; expected one of {', '.join(READERS)}")
     if output.exists():
         raise FileExistsError(f"{output}: found something there; expected another folder, since Ray would add to it")
     # The cluster that RAY_ADDRESS or `ray job submit` names; or one on this machine, with a CPU to read with.
     ray.init(**({} if "RAY_ADDRESS" in os.environ else {"num_cpus": arguments.workers + 1}))
-    read = ray.data.read_csv if arguments.table.suffix == ".csv" else ray.data.read_parquet
+    read = getattr(ray.data, READERS[table.suffix])
     labelled = classify_dataset(
-        read(str(arguments.table.absolute())),
+        read(str(table)),
         arguments.student,
         text_column=arguments.text_column,
         proba=True,

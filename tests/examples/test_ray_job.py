@@ -34,6 +34,17 @@ def test_a_table_is_labelled_as_the_readme_says(tmp_path: Path) -> None:
     names = ["text", "prediction", *(f"p({label})" for label in ("business", "sci_tech", "sport", "world"))]
     assert rows.column_names == names
     assert len(rows) == 12
-    again = job(ROOT / "examples" / "headlines.csv", tmp_path / "labelled")
-    assert again.returncode == 2
-    assert "labelled: found something there; expected another folder, since Ray would add to it" in again.stderr
+
+
+def test_what_it_cannot_do_is_said_before_ray_is_started(tmp_path: Path) -> None:
+    (tmp_path / "labelled").mkdir()
+    headlines = ROOT / "examples" / "headlines.csv"
+    for arguments, message in (
+        ((headlines, tmp_path / "labelled"), "found something there; expected another folder, since Ray would add to"),
+        ((tmp_path / "none.csv", tmp_path / "new"), "none.csv: found no such table; expected one of .csv, .parquet\n"),
+        ((ROOT / "README.md", tmp_path / "new"), "README.md: found no such table; expected one of .csv, .parquet\n"),
+    ):
+        done = job(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert "Started a local Ray instance" not in done.stderr

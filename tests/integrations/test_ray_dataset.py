@@ -196,7 +196,7 @@ def test_a_row_of_text_alone_and_a_long_one_are_told_shortly() -> None:
 
 
 def test_every_kind_of_text_column_is_read() -> None:
-    for kind in (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
         texts = pa.array(["sun", "", "sun"]).cast(kind)
         assert _texts(pa.table({"text": texts}), "text") == ["sun", "", "sun"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -25,6 +25,8 @@ from .worker import one_cpu_classifier
 
 __all__ = ["MOST_BYTES", "MOST_TEXTS", "StudentDeployment"]
 
+log = logging.getLogger("ray.serve")  # the one that Ray Serve writes to its files
+
 MOST_TEXTS = 1024
 MOST_BYTES = 2**20
 """What one request may bring, as to `qdinfer serve`."""
@@ -37,7 +39,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 
 def _http() -> Starlette:
     """What a replica answers over HTTP. Made in the replica: an app with its routes may not pickle."""
-    handlers: Any = dict.fromkeys((QdinferError, HTTPException), _error)
+    handlers: Any = dict.fromkeys((QdinferError, HTTPException, Exception), _error)
     return Starlette(routes=[Route("/v1/classify", _classify, methods=["POST"])], exception_handlers=handlers)
 
 
@@ -51,7 +53,7 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > MOST_BYTES:
-            raise InputError(f"body: found over {MOST_BYTES} bytes; expected at most so many in one request")
+            raise HTTPException(413, f"body: found over {MOST_BYTES} bytes; expected at most so many in one request")
     return bytes(body)
 
 
@@ -66,12 +68,17 @@ def _texts_of(body: bytes) -> list[str] | str:
 
 
 def _error(request: Request, error: Exception) -> JSONResponse:
+    """As `qdinfer serve` has them."""
     if isinstance(error, HTTPException):
-        status, code, message = error.status_code, HTTPStatus(error.status_code).name.lower(), error.detail
+        status, message = error.status_code, error.detail
+        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(status, "refused")
     elif isinstance(error, InputError):
         status, code, message = 400, "bad_input", str(error)
     else:
-        status, code, message = 500, "failed", str(error)
+        told = isinstance(error, QdinferError)
+        if told:  # what else there is, Ray Serve logs
+            log.error("POST /v1/classify failed", exc_info=error)
+        status, code, message = 500, "failed", str(error) if told else "the replica failed; its log says why"
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
