@@ -25,9 +25,9 @@ LAST_CALL = 0.5
 """Seconds, at the end, in which open connections are told of it in their next answer."""
 SLACK = 5.0
 """Seconds beyond two deadlines, for clients that do not read their answers."""
-_INTERRUPTED = 128 + signal.SIGINT
 IDLE = 75
 """Seconds that a connection may be idle: more than proxies keep theirs, which else would use one that is closing."""
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
@@ -63,10 +63,9 @@ class _Process(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """What uvicorn does ten times a second; and once a second, close connections that are stuck."""
         if counter % 10 == 0:
-            patience = self._served.settings.deadline + self.config.timeout_keep_alive
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Connection):
-                    connection.close_if_stuck(patience)
+                    connection.close_if_stuck(self._served.settings.deadline, IDLE)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
