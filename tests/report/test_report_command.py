@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 from answers import Answers
+from command import Run
 from interpreter import python
 from students import tiny
 
 import qdinfer
 from qdinfer import Artifact
-from qdinfer.cli import main
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(qdinfer.__file__).parents[1])}
 
@@ -30,33 +30,6 @@ def labelled(answers: Answers, tmp_path: Path) -> Path:
     rows = zip(answers.texts, answers.labels, strict=True)
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     return path
-
-
-class Run:
-    """One call of the command in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *words: object, code: int = 0) -> tuple[str, str]:
-        try:
-            found = main([str(word) for word in words])
-        except SystemExit as end:
-            found = int(end.code or 0)
-        captured = self._capsys.readouterr()
-        assert found == code, captured.err
-        return captured.out, captured.err
-
-    def error(self, *words: object, code: int = 2) -> str:
-        out, err = self(*words, code=code)
-        assert out == ""
-        (line,) = err.splitlines()
-        return line.removeprefix("qdinfer: error: ")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(capsys)
 
 
 def undated(page: str) -> str:
