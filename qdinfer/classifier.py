@@ -170,6 +170,7 @@ class Classifier:
     async def aclassify(self, texts: str | Iterable[str], *, backend: str | Backend | None = None) -> Predictions:
         """`classify` for asyncio: the work is done in a thread, and the event loop goes on meanwhile.
 
+        The exact engine lets Python go on meanwhile; Aer holds its lock for as long as it simulates.
         The threads are those of the loop's default executor. Cancelling the task gives the waiting up; a thread that is
         at work ends its call.
 

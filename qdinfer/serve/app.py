@@ -31,6 +31,8 @@ from .students import Answers, ServedStudent
 
 __all__ = ["Server", "create_app"]
 
+MOST_MEASUREMENTS = 1_000_000
+"""Texts × shots of one request: some seconds' work with 11 qubits."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -109,6 +111,10 @@ class Server:
         """
         if shots is not None and shots > self.settings.max_shots:
             raise InputError(f"shots: found {shots}; expected at most {self.settings.max_shots}")
+        if shots is not None and shots * len(texts) > MOST_MEASUREMENTS:
+            raise TooLargeError(
+                f"texts × shots: found {len(texts)} × {shots}; expected at most {MOST_MEASUREMENTS} in a request"
+            )
         if seed is not None and shots is None:
             raise InputError(f"seed: found {seed} without shots; expected shots, or no seed for exact values")
         note(scope, model=student.name, texts=len(texts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 
@@ -28,6 +29,8 @@ class UnknownModelError(InputError):
     """A request for a student that the server has not."""
 
 
+REFUSAL = 0.25
+"""Seconds until one who came too much is told so. Told at once, clients that try again at once take all there is."""
 _ANSWERS: list[tuple[type[Exception], int, str]] = [  # the first that fits
     (TooLargeError, 413, "too_large"),
     (TooSlowError, 408, "too_slow"),
@@ -72,6 +75,7 @@ async def _any(request: Request, error: Exception) -> Response:
     told = str(error) if isinstance(error, QdinferError | OverloadedError) else "the server failed; its log says why"
     headers = {}
     if isinstance(error, OverloadedError):
+        await asyncio.sleep(REFUSAL)
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, TooSlowError):  # what is still to come would be taken for the next request
         headers["Connection"] = "close"

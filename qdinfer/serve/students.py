@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..classifier import Classifier
 from ..predictions import BoolArray, Predictions
@@ -15,13 +15,14 @@ from .batching import Batcher, Sliceable
 from .drawing import DrawnCircuit, drawn
 from .settings import ServerSettings
 
-if TYPE_CHECKING:
-    from ..backends.aer import AerBackend
-
 __all__ = ["Answers", "ServedStudent"]
 
 _QISKIT = threading.Lock()
 """Held where Qiskit is imported, which takes seconds and fails when two threads begin it in different places."""
+
+
+_AT_A_TIME = 8.0
+"""Weight of the texts that Aer samples at a time: it holds Python's lock meanwhile, and nobody else is answered."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Answers:
             truncated.tolist(),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers:
+        """Those of one part after the other."""
+        columns = ("labels", "probabilities", "standard_errors", "confidence", "shots", "truncated")
+        return cls(parts[0].backend, *([row for part in parts for row in getattr(part, name)] for name in columns))
+
     def __getitem__(self, index: slice, /) -> Answers:
         """Those of some of the texts."""
         return Answers(
@@ -70,6 +77,19 @@ class Answers:
             self.shots[index],
             self.truncated[index],
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sampling:
+    """Shots that a request asks for. No two are equal: each runs alone, so that no seed's answer depends on others."""
+
+    shots: int
+    seed: int | None
+
+    @property
+    def weight(self) -> float:
+        """How long a text takes: a fixed time, and one for each shot; at 11 qubits and 1000 shots they are equal."""
+        return 1 + self.shots / 1000
 
 
 class ServedStudent:
@@ -107,8 +127,7 @@ class ServedStudent:
         self._exact: Batcher[str, Sliceable] = Batcher(
             self._compute, note=lambda texts, seconds: note("exact", texts, seconds), **limits
         )
-        # No two backends are equal, so that each request runs alone, and no seed's answer depends on others.
-        self._sampled: Batcher[AerBackend, Answers] = Batcher(
+        self._sampled: Batcher[_Sampling, Answers] = Batcher(
             self._sample, note=lambda texts, seconds: note("sampled", texts, seconds), **limits
         )
         self._sampled_once = False
@@ -137,9 +156,9 @@ class ServedStudent:
         if shots is None:
             exact: Answers = await self._exact.submit("classify", texts)
             return exact
-        backend = await asyncio.to_thread(self._simulator, shots, seed)
-        # Sampling takes a fixed time a text and one for each shot; with 11 qubits they are equal at about 1000 shots.
-        sampled: Answers = await self._sampled.submit(backend, texts, weight=1 + shots / 1000)
+        await asyncio.to_thread(self._prepare_sampling)
+        wanted = _Sampling(shots, seed)
+        sampled: Answers = await self._sampled.submit(wanted, texts, weight=wanted.weight)
         return sampled
 
     async def angles(self, texts: list[str]) -> list[list[float]]:
@@ -176,18 +195,26 @@ class ServedStudent:
             return angles
         return Answers.of(*self.classifier.classify_marked(texts))
 
-    def _simulator(self, shots: int, seed: int | None) -> AerBackend:
+    def _prepare_sampling(self) -> None:
         from ..backends.aer import AerBackend
 
         with _QISKIT:
             if not self._sampled_once:  # the seconds would be taken for the pace at which the queue goes
                 self.classifier.classify_marked(["warm"], backend=AerBackend(1))
                 self._sampled_once = True
-            return AerBackend(shots, seed=seed)
 
     @cached_property
     def _drawn(self) -> DrawnCircuit:
         return drawn(self.classifier.circuit)
 
-    def _sample(self, backend: AerBackend, texts: list[str]) -> Answers:
-        return Answers.of(*self.classifier.classify_marked(texts, backend=backend))
+    def _sample(self, wanted: _Sampling, texts: list[str]) -> Answers:
+        from ..backends.aer import AerBackend
+
+        step = max(1, int(_AT_A_TIME / wanted.weight))
+        backend = AerBackend(wanted.shots, seed=wanted.seed)
+        parts = []
+        for number, start in enumerate(range(0, len(texts), step)):
+            if wanted.seed is not None and number:  # or equal parts would have equal bits
+                backend = AerBackend(wanted.shots, seed=(wanted.seed + number) % 2**63)
+            parts.append(Answers.of(*self.classifier.classify_marked(texts[start : start + step], backend=backend)))
+        return Answers.joined(parts)

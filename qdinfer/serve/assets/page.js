@@ -166,6 +166,12 @@ async function classify(event) {
 }
 
 at("form").addEventListener("submit", classify);
+at("model").addEventListener("change", () => {
+  latest += 1;
+  latestText += 1;
+  say("");
+  at("answer").hidden = at("circuit-section").hidden = true; // they were another student's
+});
 at("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) classify(event);
 });
