@@ -104,6 +104,7 @@ class Served:
             code = self.process.wait(30)
         finally:
             self.process.kill()
+            self.process.wait()
             self._reader.join(5)
             assert self.process.stderr is not None
             self.process.stderr.close()
