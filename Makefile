@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint format minimum bench data clean
+.PHONY: help setup demo test quick lint format docs minimum bench data clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -14,7 +14,8 @@ demo: .venv/.base  ## label a few headlines with the student in exported_models/
 	@$(BIN)/python examples/demo.py
 
 test: .venv/.dev lint  ## everything that CI checks
-	$(BIN)/python -m pytest
+	@# A process a core, up to four, each with one thread for arithmetic; more would want too much memory.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 quick: .venv/.dev  ## the fast tests alone
 	$(BIN)/python -m pytest -m "not slow"
@@ -29,6 +30,9 @@ format: .venv/.dev  ## put the style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: .venv/.dev  ## build the documentation site in site/; site/index.html opens it
+	$(BIN)/python -m mkdocs build --strict
+
 minimum: .venv-minimum/.done  ## the fast tests with the oldest supported versions
 	.venv-minimum/bin/python -m pytest -m "not slow"
 
@@ -39,7 +43,7 @@ data:
 	@test -n "$(DATA)" || { echo "make bench: found no DATA; expected DATA=FOLDER, with topic_train.csv and topic_test.csv" >&2; exit 2; }
 
 clean:  ## remove what the other commands made
-	rm -rf .venv .venv-minimum .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-minimum .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist site
 
 .venv/.base: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,7 @@
 """A student's folder or .zip, opened without trusting it and saved without losing anything.
 
 Opening reads every file once, into memory, and checks in this order: sizes and paths, manifest, hashes, content.
-Nothing is unpickled, executed, fetched or written.
+Nothing is unpickled, executed or written; nothing is fetched, but for a reference to the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .manifest import (
     parse_golden,
     parse_manifest,
 )
-from .reading import MANIFEST, read_files
+from .reading import HUB, MANIFEST, read_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ class Artifact:
     Attributes:
         manifest: the content of ``student.json``.
         files: every other file's bytes, by name.
-        path: where it was opened, for messages; None for one made in memory.
+        path: where it was opened, with the commit if on the Hugging Face Hub; None for one made in memory.
     """
 
     manifest: Manifest
@@ -59,14 +59,22 @@ class Artifact:
         """Open a student.
 
         Args:
-            path: its folder, or its .zip.
+            path: its folder, or its .zip; or a str ``hf:org/name@revision``, for one on the Hugging Face Hub.
 
         Raises:
             ArtifactError: something in it is missing, superfluous, altered, unsafe or of a newer format.
             FileNotFoundError: there is nothing at that path.
+            HubError: the Hub cannot be reached, or refuses.
+            InputError: what begins with ``hf:`` is no reference, or there is no such repository or revision.
+            MissingExtraError: a reference, without the extra ``hub``.
         """
-        place = os.fspath(path)
-        files = read_files(place)
+        if isinstance(path, str) and path.startswith(HUB):
+            from .hub import fetch  # imported for a reference alone: a path never leads to what could use the network
+
+            files, place = fetch(path)
+        else:
+            place = os.fspath(path)
+            files = read_files(place)
         if MANIFEST not in files:
             raise ArtifactError(place, f"no {MANIFEST}", "a student's folder or .zip")
         manifest = parse_manifest(files.pop(MANIFEST))
@@ -99,6 +107,9 @@ class Artifact:
         artifact = cls(manifest, MappingProxyType(dict(files)), path)
         _check_content(artifact)
         return artifact
+
+    def __repr__(self) -> str:
+        return f"Artifact(name={self.manifest.name!r}, path={self.path!r})"  # the files have millions of bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The view of the files that keeps callers from changing them cannot be pickled.

@@ -176,10 +176,16 @@ class Circuit:
         return np.array([[letter == "Z" for letter in reversed(label)] for label in self.observables])
 
     def check_angles(self, angles: FloatArray) -> FloatArray:
-        """The angles, if they are (N, P) finite numbers.
+        """The angles, if they are finite numbers of the right shape.
+
+        Args:
+            angles: (N, P), radians.
+
+        Returns:
+            The same as a numpy array.
 
         Raises:
-            InputError: they are not.
+            InputError: they are not, or they are beyond ±10⁴.
         """
         angles = np.asarray(angles)
         if angles.ndim != 2 or angles.shape[1] != len(self.inputs) or angles.dtype.kind not in "fiu":
@@ -209,7 +215,14 @@ class Circuit:
         return lowered
 
     def bindings(self, angles: FloatArray) -> dict[tuple[str, ...], FloatArray]:
-        """The angles (N, P) as the parameter part of a PUB: by name, never by position."""
+        """The angles as the parameter part of a PUB: by name, never by position.
+
+        Args:
+            angles: (N, P), radians, columns in the order of `inputs`.
+
+        Raises:
+            InputError: as `check_angles`.
+        """
         return {self.inputs: np.asarray(self.check_angles(angles), np.float64)}
 
 

@@ -72,10 +72,10 @@ class Classifier:
     def load(
         cls, path: str | os.PathLike[str], *, backend: str | Backend = "exact", threads: int | None = None
     ) -> Classifier:
-        """Open a student's folder or .zip.
+        """Open a student's folder or .zip, or one on the Hugging Face Hub.
 
         Args:
-            path: where it is. Nothing is ever fetched.
+            path: where it is. Only a str ``hf:org/name@revision`` is ever fetched, see docs/hub.md.
             backend: ``"exact"``, ``"aer"``, ``"fake:DEVICE"``, ``"ibm:DEVICE"``, ``"ibm:least_busy"``, or any object
                 with the method of `Backend`.
             threads: CPU threads for one call; None for all that this process may use.
@@ -84,6 +84,7 @@ class Classifier:
             FileNotFoundError: there is nothing at that path.
             ArtifactError: it is not a sound student.
             BackendError: the backend cannot run it.
+            HubError, InputError, MissingExtraError: of a reference, see `Artifact.open`.
         """
         return cls(Artifact.open(path), backend=backend, threads=threads)
 
@@ -93,18 +94,51 @@ class Classifier:
         return np.array(self.readout.labels, dtype=np.str_)
 
     def predict(self, texts: str | Iterable[str]) -> StrArray:
-        """The label of each text, (N,) str. One text gives one label. Raises as `classify` does."""
+        """The label of each text.
+
+        Args:
+            texts: one text or many; one text gives one label.
+
+        Returns:
+            (N,) str.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
+        """
         return self._warned(texts).labels
 
     def predict_proba(self, texts: str | Iterable[str]) -> FloatArray:
-        """The probability of each class, (N, C) float64, columns as in `classes_`. Raises as `classify` does."""
+        """The probability of each class.
+
+        Args:
+            texts: one text or many; one text gives one row.
+
+        Returns:
+            (N, C) float64, columns as in `classes_`.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
+        """
         return self._warned(texts).probabilities
 
     def score(self, texts: str | Iterable[str], labels: str | Iterable[str]) -> float:
         """The share of texts whose label is predicted.
 
+        Args:
+            texts: one text or many.
+            labels: as many true labels.
+
         Raises:
             InputError: another number of labels than of texts, none at all, or a label that the student does not know.
+            BackendError: the backend failed.
         """
         checked, expected = checked_texts(texts), checked_texts(labels, "labels")
         if len(checked) != len(expected) or not checked:
@@ -118,8 +152,11 @@ class Classifier:
         """Labels, probabilities and error bars.
 
         Args:
-            texts: one text or many; none gives no predictions.
+            texts: one text or many, also as a column of pandas, polars or Arrow; none gives no predictions.
             backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Returns:
+            One row a text, in their order.
 
         Raises:
             InputError: something among them is not a text; the message has its position.
@@ -134,7 +171,21 @@ class Classifier:
         """`classify` for asyncio: the work is done in a thread, and the event loop goes on meanwhile.
 
         The threads are those of the loop's default executor. Cancelling the task gives the waiting up; a thread that is
-        at work ends its call. Arguments, errors and warnings are those of `classify`.
+        at work ends its call.
+
+        Args:
+            texts: one text or many; none gives no predictions.
+            backend: evaluates the circuit in this call instead of `self.backend`.
+
+        Returns:
+            One row a text, in their order.
+
+        Raises:
+            InputError: something among them is not a text; the message has its position.
+            BackendError: the backend failed.
+
+        Warns:
+            TruncationWarning: once, with the number of texts that were cut at the student's limit.
         """
         import asyncio  # slow to import
 
@@ -179,7 +230,7 @@ class Classifier:
         """Classify any number of texts in bounded memory, in order.
 
         Args:
-            texts: read as they are needed, never all at once.
+            texts: read as they are needed, never all at once; also a column, as for `classify`.
             chunk_size: texts in one part.
             backend: evaluates the circuit in this call instead of `self.backend`.
 

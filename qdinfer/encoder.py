@@ -145,7 +145,15 @@ class TextEncoder(TextGraph):
         pad_id: int = 0,
         threads: int | None = None,
     ) -> None:
-        """Build it from the bytes of ``tokenizer.json`` and ``encoder.onnx``.
+        """Build it.
+
+        Args:
+            tokenizer: the bytes of ``tokenizer.json``.
+            model: the bytes of ``encoder.onnx``.
+            num_angles: P, how many angles a text gives.
+            max_tokens: longer texts are cut to this many tokens.
+            pad_id: fills shorter rows.
+            threads: CPU threads for one call of the encoder; None for all that this process may use.
 
         Raises:
             ArtifactError: one of them is not what its name says, or no word fits beside the special tokens.

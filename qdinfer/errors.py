@@ -1,6 +1,6 @@
 """Every error that qdinfer and qdistill raise on purpose.
 
-The tree::
+The tree:
 
     QdinferError
     ├── ArtifactError      (ValueError)   a student's file is missing, broken, tampered with or too new
@@ -9,6 +9,7 @@ The tree::
     │   └── CompileError                  … that is fine, but has no compiled form
     ├── BackendError       (RuntimeError) a backend is unknown, unusable here, or failed while it ran
     ├── JournalError       (ValueError)   a run's journal is damaged, in use, or of another run
+    ├── HubError           (RuntimeError) the Hugging Face Hub could not be reached, refused, or answered nonsense
     ├── TeacherError       (RuntimeError) a teacher could not be loaded or reached, or gave no probabilities
     └── MissingExtraError  (ImportError)  an optional dependency is not installed
 
@@ -30,6 +31,7 @@ __all__ = [
     "BackendError",
     "CircuitError",
     "CompileError",
+    "HubError",
     "InputError",
     "JournalError",
     "MissingExtraError",
@@ -85,6 +87,10 @@ class BackendError(QdinferError, RuntimeError):
 
 class JournalError(QdinferError, ValueError):
     """The journal of a durable run that is damaged, in use by another process, or of another run."""
+
+
+class HubError(QdinferError, RuntimeError):
+    """The Hugging Face Hub could not be reached, refused what was asked, or answered nonsense."""
 
 
 class TeacherError(QdinferError, RuntimeError):

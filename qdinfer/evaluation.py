@@ -14,7 +14,7 @@ from .predictions import IntArray
 
 __all__ = ["Evaluation", "check_labels", "evaluate_labels", "wilson_interval"]
 
-_Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def check_labels(labels: Sequence[str], true: Sequence[str], where: str = "label
             raise InputError(f"{where} {number}: found {label!r}; expected one of {list(labels)}")
 
 
-def wilson_interval(hits: float, total: float, quantile: float = _Z95) -> tuple[float, float]:
+def wilson_interval(hits: float, total: float, quantile: float = Z95) -> tuple[float, float]:
     """The score interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953); of 95 % by default."""
     share, spread = hits / total, quantile**2 / total
     middle = (share + spread / 2) / (1 + spread)

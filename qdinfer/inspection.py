@@ -8,6 +8,7 @@ import numpy as np
 
 from .artifact import Artifact
 from .circuit import Circuit
+from .reading import HUB
 
 __all__ = ["describe", "draw", "printable"]
 
@@ -26,6 +27,7 @@ def describe(artifact: Artifact) -> str:
                 "format": str(manifest.format),
                 "size": f"{artifact.size / 1e6:.2f} MB",
                 "identity": f"sha256 {artifact.sha256}",
+                **({"from": artifact.path} if artifact.path and artifact.path.startswith(HUB) else {}),
             },
         ),
         (

@@ -12,6 +12,7 @@ from .errors import InputError, require
 
 if TYPE_CHECKING:
     import pandas
+    import polars
     import pyarrow
 
 __all__ = ["BoolArray", "Expectations", "FloatArray", "IntArray", "Prediction", "Predictions", "StrArray"]
@@ -142,37 +143,57 @@ class Predictions:
     def __iter__(self) -> Iterator[Prediction]:
         return (self[i] for i in range(len(self)))
 
-    def to_columns(self) -> dict[str, list[Any]]:
-        """A flat table: ``prediction``, ``confidence``, ``shots``, ``p(CLASS)`` and ``se(CLASS)`` of each class."""
-        columns: dict[str, list[Any]] = {
-            "prediction": self.labels.tolist(),
-            "confidence": self.confidence.tolist(),
-            "shots": self.shots.tolist(),
-        }
+    def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """A flat table: ``prediction``, ``confidence``, ``shots``, ``p(CLASS)`` and ``se(CLASS)`` of each class.
+
+        Its types are str, float64, int64, and float64 for the rest, also where it has no rows.
+        """
+        columns = {"prediction": self.labels, "confidence": self.confidence, "shots": self.shots}
         for name, values in (("p", self.probabilities), ("se", self.standard_errors)):
-            for i, label in enumerate(self.classes.tolist()):
-                columns[f"{name}({label})"] = values[:, i].tolist()
+            columns |= {f"{name}({label})": values[:, i] for i, label in enumerate(self.classes.tolist())}
         return columns
 
+    def to_columns(self) -> dict[str, list[Any]]:
+        """The table of `to_arrays` as lists."""
+        return {name: values.tolist() for name, values in self.to_arrays().items()}
+
     def to_dicts(self) -> list[dict[str, Any]]:
-        """The table of `to_columns`, one dict a text."""
+        """The table of `to_arrays`, one dict a text."""
         columns = self.to_columns()
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """The table of `to_columns` as a DataFrame.
+    def to_pandas(self, index: Any = None) -> pandas.DataFrame:
+        """The table of `to_arrays` as a DataFrame, its labels in pandas' own type for strings.
+
+        Args:
+            index: N labels of rows. With that of the texts' frame, the two can be joined:
+                ``df.join(clf.classify(df["text"]).to_pandas(index=df.index))``. None counts from 0.
 
         Raises:
+            InputError: the index has another length.
             MissingExtraError: pandas is not installed.
         """
-        frame: pandas.DataFrame = require("pandas", feature="to_pandas()", extra="pandas").DataFrame(self.to_columns())
+        pd = require("pandas", feature="to_pandas()", extra="pandas")
+        if index is not None and len(index) != len(self):  # pandas would repeat a single row
+            raise InputError(f"index: found {len(index)} labels; expected {len(self)}, one a text")
+        frame: pandas.DataFrame = pd.DataFrame(self.to_arrays(), index=index)
+        return frame
+
+    def to_polars(self) -> polars.DataFrame:
+        """The table of `to_arrays` as a polars DataFrame; ``df.hstack(…)`` puts it beside the texts.
+
+        Raises:
+            MissingExtraError: polars is not installed.
+        """
+        pl = require("polars", feature="to_polars()", extra="polars")
+        frame: polars.DataFrame = pl.DataFrame(self.to_arrays())
         return frame
 
     def to_arrow(self) -> pyarrow.Table:
-        """The table of `to_columns` as an Arrow table.
+        """The table of `to_arrays` as an Arrow table.
 
         Raises:
             MissingExtraError: pyarrow is not installed.
         """
-        table: pyarrow.Table = require("pyarrow", feature="to_arrow()", extra="parquet").table(self.to_columns())
+        table: pyarrow.Table = require("pyarrow", feature="to_arrow()", extra="parquet").table(self.to_arrays())
         return table

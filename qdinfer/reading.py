@@ -16,9 +16,11 @@ from .errors import ArtifactError
 if TYPE_CHECKING:  # slow to import, so where it is needed: a student in a folder opens without
     import zipfile
 
-__all__ = ["MANIFEST", "read_files"]
+__all__ = ["HUB", "MANIFEST", "check_sizes", "read_file", "read_files"]
 
 MANIFEST = "student.json"
+HUB = "hf:"
+"""What a reference to a student on the Hugging Face Hub begins with, see `hub`."""
 MAX_FILES = 32
 _MIB = 2**20
 MAX_BYTES = {  # of each file
@@ -56,11 +58,17 @@ def _read_folder(folder: str) -> dict[str, bytes]:
                 kind = "a symbolic link" if entry.is_symlink() else "a folder" if entry.is_dir() else "a special file"
                 raise ArtifactError(entry.name, kind, "plain files only")
             sizes[entry.name] = status.st_size
-    _check_sizes(sizes)
-    return {name: _read_file(os.path.join(folder, name), size) for name, size in sizes.items()}
+    check_sizes(sizes)
+    return {name: read_file(os.path.join(folder, name), size) for name, size in sizes.items()}
 
 
-def _read_file(path: str, size: int) -> bytes:
+def read_file(path: str, size: int) -> bytes:
+    """The content of one plain file.
+
+    Raises:
+        ArtifactError: it has another size.
+        OSError: it is a link, or cannot be read.
+    """
     # O_NOFOLLOW: the entry could have been replaced by a link since it was looked at.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as file:
@@ -85,7 +93,7 @@ def _read_zip(path: str) -> dict[str, bytes]:
             if len(set(names)) != len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise ArtifactError(file, f"two entries {twice!r}", "each name once")
-            _check_sizes({entry.filename: entry.file_size for entry in entries})
+            check_sizes({entry.filename: entry.file_size for entry in entries})
             return {entry.filename: _read_entry(archive, entry) for entry in entries}
     except (
         zipfile.BadZipFile,
@@ -129,7 +137,12 @@ def _check_count(count: int) -> None:
         raise ArtifactError("the artifact", f"{count} files", f"at most {MAX_FILES}")
 
 
-def _check_sizes(sizes: Mapping[str, int]) -> None:
+def check_sizes(sizes: Mapping[str, int]) -> None:
+    """Hold the files of a student against the limits, by their names and before they are read.
+
+    Raises:
+        ArtifactError: too many files, or too large ones.
+    """
     _check_count(len(sizes))
     for name, size in sizes.items():
         limit = MAX_BYTES.get(name, MAX_OTHER_BYTES)

@@ -29,6 +29,12 @@ class Readout:
     def __init__(self, labels: Sequence[str], weights: FloatArray, bias: FloatArray, temperature: float = 1.0) -> None:
         """Take over a trained layer.
 
+        Args:
+            labels: the C classes.
+            weights: (C, M), one row a class, one column an observable.
+            bias: (C,).
+            temperature: divides the logits; positive.
+
         Raises:
             InputError: shapes that do not fit each other, or numbers that are not finite.
         """

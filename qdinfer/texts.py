@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import TYPE_CHECKING
 
 from .errors import InputError, TruncationWarning
 
+if TYPE_CHECKING:
+    import pyarrow
+
 __all__ = ["as_texts", "checked_texts", "warn_truncated"]
+
+_PART = 1024  # values of an Arrow column that are Python's at a time
 
 
 def checked_texts(texts: str | Iterable[str], name: str = "texts") -> list[str]:
@@ -19,7 +25,8 @@ def as_texts(texts: str | Iterable[str], name: str = "texts") -> Iterator[str]:
     """One text or many, checked as they come.
 
     Args:
-        texts: one text or many.
+        texts: one text or many: also a column of pandas or polars (a series), or of Arrow (an array, chunked or not),
+            of which only a part is made Python's at a time.
         name: what they are, for messages.
 
     Raises:
@@ -27,12 +34,21 @@ def as_texts(texts: str | Iterable[str], name: str = "texts") -> Iterator[str]:
     """
     if isinstance(texts, str):
         texts = (texts,)
+    kind = type(texts)
+    if hasattr(kind, "columns") or hasattr(kind, "schema"):  # iterating over a data frame would give its columns' names
+        raise InputError(f"{name}: found {kind.__name__}, a table; expected one of its columns, such as table['text']")
     if isinstance(texts, bytes | bytearray | Mapping | Set) or not isinstance(texts, Iterable):
-        raise InputError(f"{name}: found {type(texts).__name__}; expected a str or an ordered collection of str")
+        raise InputError(f"{name}: found {kind.__name__}; expected a str or an ordered collection of str")
     shape = getattr(texts, "shape", (0,))
-    if len(shape) != 1:  # iterating would give a data frame's column names, and fail on an array of no dimension
-        raise InputError(f"{name}: found {type(texts).__name__} {shape}; expected one dimension, such as one column")
-    return _each(texts, name)
+    if len(shape) != 1:  # iterating over an array of no dimension would fail
+        raise InputError(f"{name}: found {kind.__name__} {shape}; expected one dimension, such as one column")
+    return _each(_arrow_values(texts) if hasattr(kind, "to_pylist") else texts, name)
+
+
+def _arrow_values(column: pyarrow.Array | pyarrow.ChunkedArray) -> Iterator[str]:
+    """Iterating over the column itself would give Arrow's scalars, and slowly."""
+    for start in range(0, len(column), _PART):
+        yield from column[start : start + _PART].to_pylist()
 
 
 def _each(texts: Iterable[str], name: str) -> Iterator[str]:

@@ -76,7 +76,7 @@ def verify(student: str | os.PathLike[str] | Artifact, *, backend: str | Backend
     """Recompute the golden cases stage by stage.
 
     Args:
-        student: its path, or the opened artifact.
+        student: its path or its reference ``hf:org/name@revision``, or the opened artifact.
         backend: what evaluates the circuit, exactly; None for the compiled graph, or Aer where there is none.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from qdinfer.circuit import Circuit
@@ -17,6 +18,12 @@ _LIMITS = """\
   encoder; the circuit stands in for a small dense layer, and can run on quantum hardware.
 - Probabilities are as sure as training made them; they were not calibrated."""
 
+_HUB_LICENSES = re.compile(
+    r"afl-3\.0|apache-2\.0|artistic-2\.0|bsd-[23]-clause|bsl-1\.0|cc0-1\.0|cc-by(-nc)?(-nd|-sa)?-4\.0|ecl-2\.0|epl-2\.0"
+    r"|eupl-1\.2|isc|mit|mpl-2\.0|ms-pl|ncsa|ofl-1\.1|osl-3\.0|postgresql|unlicense|zlib"
+)
+"""Licenses that the Hugging Face Hub calls by their SPDX identifier in lower case."""
+
 
 def show_number(value: float) -> str:
     """A measured number for people: counts whole, all else with four digits."""
@@ -24,7 +31,10 @@ def show_number(value: float) -> str:
 
 
 def model_card(manifest: Manifest, circuit: Circuit) -> str:
-    """Markdown about a student: task, how to run it, numbers, limits, origin."""
+    """Markdown about a student: task, how to run it, numbers, limits, origin.
+
+    Its first lines are metadata for the Hugging Face Hub, which reads them there and nowhere else.
+    """
     provenance = manifest.provenance
     gates = ", ".join(f"{count} {name}" for name, count in circuit.gate_counts.most_common())
     engine = "compiled, for the exact engine" if manifest.compiled else 'not compiled: run it with `backend="aer"`'
@@ -32,6 +42,7 @@ def model_card(manifest: Manifest, circuit: Circuit) -> str:
     metrics = "".join(f"| {name} | {show_number(value)} |\n" for name, value in own.items())
     settings = "".join(f"| {name} | {value} |\n" for name, value in provenance.settings.items())
     return f"""\
+{_front_matter(provenance.license)}
 # {manifest.name}
 
 A quantum student: a text classifier that turns a text into {len(circuit.inputs)} angles, runs a trained circuit of
@@ -78,6 +89,26 @@ print(clf.predict(["some text"]))
 {"| setting | value |" + chr(10) + "|---|---|" + chr(10) + settings if settings else ""}
 Made with {provenance.made_with}.
 """
+
+
+def _front_matter(license: str | None) -> str:
+    named = f"license: {_hub_license(license)}\n" if license else ""
+    return f"""\
+---
+{named}library_name: qdinfer
+pipeline_tag: text-classification
+tags:
+- quantum
+- quantum-machine-learning
+---
+"""
+
+
+def _hub_license(text: str) -> str:
+    """The license that every part ends with, if they agree and the Hub has it; or ``other``: see the card."""
+    named = {part.split()[-1].lower() for part in text.split(";") if part.strip()}
+    name = named.pop() if len(named) == 1 else ""
+    return name if _HUB_LICENSES.fullmatch(name) else "other"
 
 
 def _beside(metrics: Mapping[str, float]) -> str:

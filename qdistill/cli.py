@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qdinfer import __version__
 from qdinfer.cli import Parser, add_debug, run_command
@@ -24,12 +24,14 @@ __all__ = ["main"]
 
 _DESCRIPTION = """\
 Make quantum students for `qdinfer` to run. Needs the extra: pip install "qdinfer[distill]"
+(push alone needs no more than "qdinfer[hub]").
 
   qdistill train train.csv --test test.csv --output topic
   qdistill label texts.csv --teacher probe --model smol.gguf --labelled few.csv --output teacher.jsonl
   qdistill compare train.csv --test test.csv --output comparison
   qdistill pack --output mine --tokenizer tokenizer.json --encoder encoder.onnx --circuit circuit.qasm \\
       --readout readout.json
+  qdistill push topic ORG/NAME
 """
 _TRAIN = """\
 Train a student on labelled texts, and on what a teacher said of them and of others; export and compile it.
@@ -49,13 +51,21 @@ Make a student from parts that were trained elsewhere.
   qdistill pack --output mine --tokenizer tokenizer.json --encoder encoder.onnx --circuit circuit.qasm \\
       --data-gates rx:0 rx:1 rx:2 --readout readout.json
 """
+_PUSH = """\
+Put a student on the Hugging Face Hub, in one commit, and print the reference that loads exactly this one. Its hashes
+and its golden cases are checked first. The repository is made if there is none; the same student again changes nothing.
+Log in before with `hf auth login`, or set HF_TOKEN. Needs the extra: pip install "qdinfer[hub]"
+
+  qdistill push STUDENT ORG/NAME
+  qdistill push STUDENT ORG/NAME --private --tag v1
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and give its exit code: 0, 1 for a failure, 2 for bad input."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        parser = _parser()
+        parser = _parser(making=words[:1] != ["push"])
     except MissingExtraError as error:
         print(f"qdistill: error: {error}", file=sys.stderr)
         return 1
@@ -63,19 +73,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(parser, words)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, making: bool = True) -> argparse.ArgumentParser:
+    """All commands, or without those that make students, and what they need."""
+    parser = Parser("qdistill", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"qdistill {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    if making:
+        _add_making(commands)
+    push = commands.add_parser(
+        "push", help="a student to the Hugging Face Hub", description=_PUSH, formatter_class=parser.formatter_class
+    )
+    push.add_argument("student", metavar="STUDENT", help="a student's folder or .zip, or hf:ORG/NAME@REVISION")
+    push.add_argument("repository", metavar="ORG/NAME", help="of the repository; ORG is an organization or a user")
+    push.add_argument("--private", action="store_true", help="make it private; one that is there must be")
+    push.add_argument("--revision", default="main", metavar="BRANCH", help="made if there is none (default: main)")
+    push.add_argument("--message", metavar="TEXT", help="of the commit (default: the student's name and hash)")
+    push.add_argument("--tag", metavar="NAME", help="a new name for the commit, such as v1")
+    add_debug(push)
+    push.set_defaults(function=_push)
+    return parser
+
+
+def _add_making(commands: Any) -> None:
     require("pydantic", feature="qdistill", extra="distill")  # for the settings, whatever the command
     from .compare.command import add_compare_command
     from .options import add_columns, add_training
     from .teachers.command import add_label_command
 
     form = argparse.RawDescriptionHelpFormatter
-    parser = Parser("qdistill", description=_DESCRIPTION, formatter_class=form)
-    parser.add_argument("--version", action="version", version=f"qdistill {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
     train = commands.add_parser("train", help="labelled texts to a student", description=_TRAIN, formatter_class=form)
-    train.add_argument("data", metavar="DATA", help="csv or jsonl of labelled texts")
+    train.add_argument("data", metavar="DATA", help="csv, jsonl or parquet of labelled texts")
     train.add_argument("--test", metavar="FILE", help="labelled texts to measure the student on, for its card")
     add_training(train)
     train.add_argument(
@@ -103,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add_compare_command(commands)
 
     for command in (train, pack):
-        command.add_argument("--golden", metavar="FILE", help="csv or jsonl of a few texts for the self-test")
+        command.add_argument("--golden", metavar="FILE", help="csv, jsonl or parquet of a few texts for the self-test")
         command.add_argument("--output", metavar="PATH", type=Path, required=True, help="a folder, or a .zip")
         command.add_argument("--overwrite", action="store_true", help="replace the student that is there")
         command.add_argument("--name", metavar="NAME", help="of the student (default: from --output)")
@@ -114,7 +141,6 @@ def _parser() -> argparse.ArgumentParser:
             help="of the student, and of what is inside it: its card has a line for each part between semicolons",
         )
         add_debug(command)
-    return parser
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -184,6 +210,26 @@ def _pack(arguments: argparse.Namespace) -> int:
     artifact, reason = export(parts)
     provenance = Provenance(data=arguments.about_data, license=arguments.license, command=command_line(arguments))
     return _save(with_provenance(artifact, provenance), reason, arguments)
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from qdinfer.artifact import Artifact
+
+    from .push import push
+
+    if not sys.stderr.isatty():
+        require("huggingface_hub.utils", feature="qdistill push", extra="hub").disable_progress_bars()
+    pushed = push(
+        Artifact.open(arguments.student),
+        arguments.repository,
+        revision=arguments.revision,
+        private=arguments.private,
+        message=arguments.message,
+        tag=arguments.tag,
+    )
+    print(f"qdistill: {', '.join(pushed.changed) or 'nothing'} changed", file=sys.stderr)
+    print(pushed.reference)
+    return 0
 
 
 def _check_output(arguments: argparse.Namespace) -> None:

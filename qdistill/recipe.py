@@ -33,7 +33,7 @@ class Labelled(NamedTuple):
 
     @classmethod
     def read(cls, name: str, text_column: str, label_column: str) -> Labelled:
-        """Those of a csv or jsonl.
+        """Those of a csv, jsonl or parquet.
 
         Raises:
             InputError: it has no such columns, or is not as it should be.

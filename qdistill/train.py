@@ -86,7 +86,7 @@ def train(
     start = time.perf_counter()
     config = config or TrainConfig()
     names, classes = class_numbers(texts, labels)
-    checked_texts(unlabelled, "unlabelled")
+    texts, unlabelled = checked_texts(texts), checked_texts(unlabelled, "unlabelled")
     if unlabelled and teacher is None:
         raise InputError(f"unlabelled: found {len(unlabelled)} texts and no teacher; expected what one said of them")
     everything = [*texts, *unlabelled]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from bert import save_bert
+from command import Run
 from students import tiny
 
 from qdinfer import Artifact, Classifier
@@ -33,3 +34,9 @@ def classifier(student: Artifact) -> Classifier:
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny transformer, see `bert.WORDS`."""
     return save_bert(tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Calls the command."""
+    return Run(capsys)

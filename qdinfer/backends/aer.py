@@ -61,6 +61,9 @@ class AerBackend:
         self._prepared: dict[str, QuantumCircuit] = {}
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"AerBackend(shots={self._shots}, seed={self._seed}, noise_model={self._noise_model!r})"
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_prepared": {}, "_lock": None}  # a lock cannot be pickled
 

@@ -8,6 +8,7 @@ from ..artifact import Artifact
 from ..circuit import Circuit
 from ..errors import ArtifactError, BackendError
 from ..predictions import Expectations, FloatArray
+from ..reading import HUB
 from ..session import OnnxSession
 
 __all__ = ["ExactBackend"]
@@ -38,12 +39,18 @@ class ExactBackend:
     def from_artifact(cls, artifact: Artifact, *, threads: int | None = None) -> ExactBackend:
         """The exact engine of a student.
 
+        Args:
+            artifact: the student.
+            threads: CPU threads for one call; None for one, which is the fastest for a graph of this size.
+
         Raises:
             BackendError: the student has no compiled graph.
         """
         spec = artifact.manifest.compiled
         if spec is None:
             where = artifact.path or "PATH"
+            if where.startswith(HUB):
+                where += " --output PATH"
             raise BackendError(
                 f"{artifact.manifest.name}: found no compiled.onnx, which the exact backend runs; "
                 f"make it with `qdinfer compile {where}`, or use backend='aer', which is exact too"
@@ -51,7 +58,17 @@ class ExactBackend:
         return cls(artifact.files["compiled.onnx"], spec.circuit_sha256, threads=threads)
 
     def expectations(self, circuit: Circuit, angles: FloatArray) -> Expectations:
-        """See `Backend.expectations`. The circuit must be the one that was compiled."""
+        """See `Backend.expectations`.
+
+        Args:
+            circuit: the one that was compiled.
+            angles: (N, P), radians; computed with as float32.
+
+        Raises:
+            InputError: angles of the wrong shape, or not finite.
+            BackendError: the graph is that of another circuit, or onnxruntime failed.
+            ArtifactError: the graph gives numbers that are not finite.
+        """
         if circuit.sha256 != self._circuit_sha256:
             raise BackendError(
                 f"compiled.onnx: found the compiled form of circuit {self._circuit_sha256[:16]}…; "

@@ -314,7 +314,10 @@ class RuntimeBackend:
 
 
 def device_named(name: str) -> BackendV2:
-    """One of IBM's fake devices, by the name of its class or the device: FakeFez, fake_fez, fez.
+    """One of IBM's fake devices: a snapshot of a real one, with its wiring and noise, simulated here.
+
+    Args:
+        name: of its class or of the device: FakeFez, fake_fez, fez.
 
     Raises:
         InputError: there is none of that name.

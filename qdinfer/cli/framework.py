@@ -115,21 +115,23 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=description, formatter_class=Help
     )
-    parser.add_argument("student", metavar="STUDENT", help="a student's folder or .zip")
+    parser.add_argument("student", metavar="STUDENT", help="a student's folder or .zip, or hf:ORG/NAME@REVISION")
     add_debug(parser)
     parser.set_defaults(function=function)
     return parser
 
 
 @contextmanager
-def progress(total: int | None = None, *, hidden: bool = False) -> Iterator[Callable[[int], object]]:
+def progress(
+    total: int | None = None, *, title: str | None = None, hidden: bool = False
+) -> Iterator[Callable[[int], object]]:
     """A bar on stderr, if that is a terminal, and what tells it of so many texts more."""
     if hidden or not sys.stderr.isatty():
         yield lambda number: None
         return
     from tqdm import tqdm  # slow to import
 
-    with tqdm(total=total, unit=" texts") as bar:
+    with tqdm(total=total, desc=title, unit=" texts") as bar:
         yield bar.update
 
 

@@ -30,7 +30,9 @@ DEFAULT_SHOTS = 4096
 
 def input_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Add the options of a table of texts."""
-    parser.add_argument("--input", metavar="FILE", required=required, help="csv or jsonl to read; - for standard input")
+    parser.add_argument(
+        "--input", metavar="FILE", required=required, help="csv, jsonl or parquet to read; - for standard input"
+    )
     parser.add_argument("--format", choices=FORMATS, help="of input and output, where a name does not tell")
     parser.add_argument("--text-column", metavar="NAME", default="text", help="column of texts (default: text)")
 

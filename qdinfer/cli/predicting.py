@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..predictions import Expectations
-from ..tabular import STDIO, Table, Writer, open_output, read_table, table_format
+from ..tabular import STDIO, Added, Block, Rows, Writer, read_blocks, read_table, table_format, write_table
 from .durable import journal_options, measured
 from .framework import add_command, progress
 from .options import DEFAULT_SHOTS, backend_options, given_backend, input_options
@@ -32,6 +32,7 @@ standard error of each probability.
 
   qdinfer predict STUDENT "The striker scored twice in the cup final."
   qdinfer predict STUDENT --input texts.csv --output labelled.csv --proba
+  qdinfer predict STUDENT --input texts.parquet --output labelled.parquet
   cat texts.jsonl | qdinfer predict STUDENT --input - --format jsonl
   qdinfer predict STUDENT --input texts.csv --backend aer --shots 1000 --seed 7
 """
@@ -103,25 +104,24 @@ def _predict(arguments: argparse.Namespace) -> int:
     if bool(arguments.texts) == (arguments.input is not None):
         found = "both TEXT and --input" if arguments.texts else "neither TEXT nor --input"
         raise InputError(f"found {found}; expected one of them")
-    rows: Iterator[dict[str, Any]]
-    if arguments.input is None:
-        column, kind = "text", "csv"
-        rows = iter([{"text": text} for text in arguments.texts])
-    else:
-        column, kind = arguments.text_column, table_format(arguments.input, arguments.format)
-        rows = read_table(arguments.input, columns=[column], format=kind)
-    kind = table_format(arguments.output, arguments.format or (kind if arguments.output == STDIO else None))
+    kind = "csv" if arguments.input is None else table_format(arguments.input, arguments.format)
+    target = table_format(arguments.output, arguments.format or _as_read(arguments, kind))
+    column = "text"
+    blocks: Iterator[Block] = iter([Rows([{"text": text} for text in arguments.texts], ["text"])])
+    if arguments.input is not None:
+        column = arguments.text_column
+        blocks = read_blocks(arguments.input, columns=[column], format=kind, target=target)
     classifier = _classifier(arguments)
     if arguments.output != STDIO and not Path(arguments.output).absolute().parent.is_dir():  # before what takes long
         raise FileNotFoundError(f"{arguments.output}: found no folder for it; expected an existing one")
-    pending: deque[dict[str, Any]] = deque()
+    waiting: deque[Block] = deque()
     nothing = _columns(classifier.readout.predict(_nothing(classifier)), arguments)
 
     def texts() -> Iterator[str]:
-        for row in rows:
-            _check_free(row, nothing)
-            pending.append(row)
-            yield row[column]
+        for block in blocks:
+            _check_free(block.names(), nothing)
+            waiting.append(block)
+            yield from block.texts(column)
 
     parts = _parts(arguments, classifier, texts())
     if parts is None:
@@ -129,19 +129,33 @@ def _predict(arguments: argparse.Namespace) -> int:
     spent: list[int] = []
     # Table and bar would run into each other; and a run on a device has had its bar.
     hidden = (arguments.output == STDIO and sys.stdout.isatty()) or arguments.backend.startswith("ibm:")
-    with open_output(arguments.output) as target, progress(hidden=hidden) as tell:
-        writer = Writer(target, kind)
+    with write_table(arguments.output, target) as writer, progress(hidden=hidden) as tell:
         for part in parts:
-            columns = _columns(part, arguments)
-            for values in zip(*columns.values(), strict=True):
-                writer.row(pending.popleft() | dict(zip(columns, values, strict=True)))
+            _write(writer, waiting, _columns(part, arguments), len(part))
             spent += part.shots.tolist()
             tell(len(part))
-        if writer.columns is None and isinstance(rows, Table):  # a table without rows still has columns
-            _check_free(rows.columns or [column], nothing)
-            writer.header([*(rows.columns or [column]), *nothing])
+        for block in waiting:  # a table without rows still has columns
+            writer.write(block, nothing)
     _tell_shots(arguments, spent)
     return 0
+
+
+def _as_read(arguments: argparse.Namespace, kind: str) -> str | None:
+    """The format of the input, where standard output can have it too."""
+    return kind if arguments.output == STDIO and kind != "parquet" else None
+
+
+def _write(writer: Writer, waiting: deque[Block], columns: Added, rows: int) -> None:
+    """Write so many of the waiting rows, each with its columns."""
+    done = 0
+    while done < rows:
+        block = waiting.popleft()
+        if len(block) > rows - done:
+            waiting.appendleft(block[rows - done :])
+            block = block[: rows - done]
+        end = done + len(block)
+        writer.write(block, {name: values[done:end] for name, values in columns.items()})
+        done = end
 
 
 def _nothing(classifier: Classifier) -> Expectations:
@@ -149,15 +163,15 @@ def _nothing(classifier: Classifier) -> Expectations:
     return Expectations(np.empty((0, len(classifier.circuit.observables))), np.empty(0, np.int64), "")
 
 
-def _columns(part: Predictions, arguments: argparse.Namespace) -> dict[str, list[Any]]:
+def _columns(part: Predictions, arguments: argparse.Namespace) -> Added:
     sampled, proba = _sampled(arguments), arguments.proba
     wanted = ["prediction"] + ["confidence"] * sampled + ["shots"] * (arguments.shots == "auto")
     wanted += ["p("] * proba + ["se("] * (proba and sampled)
-    return {name: values for name, values in part.to_columns().items() if name.startswith(tuple(wanted))}
+    return {name: values for name, values in part.to_arrays().items() if name.startswith(tuple(wanted))}
 
 
-def _check_free(given: Iterable[str], added: Iterable[str]) -> None:
-    clash = sorted({*given} & {*added})
+def _check_free(given: set[str], added: Iterable[str]) -> None:
+    clash = sorted(given.intersection(added))
     if clash:
         raise InputError(f"found a column {clash[0]!r} in the input, which the output adds; expected another name")
 

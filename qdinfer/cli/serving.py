@@ -43,7 +43,7 @@ def add_commands(commands: Any) -> None:
         "students",
         nargs="+",
         metavar="STUDENT",
-        help="a student's folder or .zip; NAME=PATH to name it in addresses",
+        help="a student's folder or .zip, or hf:ORG/NAME@REVISION; NAME=PATH to name it in addresses",
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen there (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="0 for a free one (default: 8000)")

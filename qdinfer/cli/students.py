@@ -90,8 +90,14 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _compile(arguments: argparse.Namespace) -> int:
     from ..artifact import Artifact
     from ..compiler import compile_artifact
+    from ..errors import InputError
+    from ..reading import HUB
     from ..saving import check_destination
 
+    if arguments.output is None and arguments.student.startswith(HUB):
+        raise InputError(
+            f"{arguments.student}: found a student on the Hub, which stays as it is; expected --output PATH"
+        )
     place = Path(arguments.output or arguments.student)
     opened = Artifact.open(arguments.student)
     check_destination(place, overwrite=arguments.output is None)

@@ -7,6 +7,7 @@ takes the first request at once: nothing ever waits for a batch to fill.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,7 @@ class Batcher(Generic[Key, Result]):
         deadline: float,
         max_queue: int,
         note: Callable[[int, float], object] = lambda texts, seconds: None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Start with an empty queue.
 
@@ -80,7 +82,9 @@ class Batcher(Generic[Key, Result]):
                 of them, and dropped if the pace has become so slow that it would take more than all of them.
             max_queue: texts that may wait.
             note: told of each batch: its texts, and the seconds it took.
+            clock: counts seconds; the event loop's own may count whole milliseconds.
         """
+        self._clock = clock
         self.waiting = 0
         self._run = run
         self._deadline = deadline
@@ -109,7 +113,7 @@ class Batcher(Generic[Key, Result]):
         size = sum(map(len, texts))
         work = weight * len(texts)
         self._admit(len(texts), size, work)
-        job = _Job(key, texts, size, work, loop.time(), loop.create_future())
+        job = _Job(key, texts, size, work, self._clock(), loop.create_future())
         self._jobs.append(job)
         self.waiting += len(texts)
         self._bytes += size
@@ -140,9 +144,9 @@ class Batcher(Generic[Key, Result]):
 
     async def _work_off(self) -> None:
         loop = asyncio.get_running_loop()
-        while batch := self._take(loop.time()):
+        while batch := self._take(self._clock()):
             texts = [text for job in batch for text in job.texts]
-            start = loop.time()
+            start = self._clock()
             try:
                 result = await loop.run_in_executor(self._thread, self._attempt, batch[0].key, texts)
             except Exception as error:  # noqa: BLE001 - whatever it is, the clients are told, and the queue goes on
@@ -151,7 +155,7 @@ class Batcher(Generic[Key, Result]):
                 else:  # one request's fault is not the others'
                     await self._one_by_one(batch)
             else:
-                seconds = loop.time() - start
+                seconds = self._clock() - start
                 work, before = self._done
                 self._done = MEMORY * work + sum(job.work for job in batch), MEMORY * before + seconds
                 self._note(len(texts), seconds)

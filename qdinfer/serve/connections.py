@@ -24,6 +24,8 @@ class Connection(HttpToolsProtocol):
         """Count them; the callbacks below forget the count when there is an end to the head."""
         if self.cycle is None or not self.cycle.more_body:
             data = _not_to_be_upgraded(data)
+        if not self._head:
+            self._since = self.loop.time()
         self._head += len(data)
         super().data_received(data)
         if self._head > MAX_HEAD and not self.transport.is_closing():
@@ -44,10 +46,10 @@ class Connection(HttpToolsProtocol):
         self._since = self.loop.time()
         super().on_response_complete()
 
-    def close_if_stuck(self, patience: float) -> None:
-        """End it, if in so many seconds since it was opened, or last answered, no head of a request has come."""
+    def close_if_stuck(self, deadline: float, idle: float) -> None:
+        """End it, if a head is not whole by its deadline, or if it is idle for too long; both in seconds."""
         waits = self.cycle is None or self.cycle.response_complete
-        if waits and self.loop.time() - self._since > patience:
+        if waits and self.loop.time() - self._since > (deadline if self._head else idle):
             self.transport.close()
 
 

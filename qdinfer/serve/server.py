@@ -25,6 +25,8 @@ LAST_CALL = 0.5
 """Seconds, at the end, in which open connections are told of it in their next answer."""
 SLACK = 5.0
 """Seconds beyond two deadlines, for clients that do not read their answers."""
+IDLE = 75
+"""Seconds that a connection may be idle: more than proxies keep theirs, which else would use one that is closing."""
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -41,6 +43,7 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         app,
         log_config=None,
         access_log=False,  # the gate has its own
+        timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=round(2 * served.settings.deadline + SLACK),
         http=Connection,
         loop="uvloop",
@@ -62,10 +65,9 @@ class _Process(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """What uvicorn does ten times a second; and once a second, close connections that are stuck."""
         if counter % 10 == 0:
-            patience = self._served.settings.deadline + self.config.timeout_keep_alive
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Connection):
-                    connection.close_if_stuck(patience)
+                    connection.close_if_stuck(self._served.settings.deadline, IDLE)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -37,7 +37,7 @@ def add_compare_command(commands: Any) -> None:
         "compare", help="a student beside its twin and others", description=_COMPARE, formatter_class=form
     )
     compare.set_defaults(function=_compare)
-    compare.add_argument("data", metavar="DATA", help="csv or jsonl of labelled texts to train on")
+    compare.add_argument("data", metavar="DATA", help="csv, jsonl or parquet of labelled texts to train on")
     compare.add_argument("--test", metavar="FILE", required=True, help="labelled texts to measure on")
     compare.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="made if it is not there")
     compare.add_argument("--title", metavar="TEXT", help="of the page and the plot (default: from --output)")

@@ -22,7 +22,7 @@ class Job(BaseModel):
     """Where the texts are, and how the student is trained.
 
     Attributes:
-        train: csv or jsonl of labelled texts.
+        train: csv, jsonl or parquet of labelled texts.
         test: the same, to measure on.
         text_column: of both.
         label_column: of both.

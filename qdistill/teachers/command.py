@@ -61,7 +61,7 @@ def add_label_command(commands: Any) -> argparse.ArgumentParser:
     )
     add_debug(label)
     label.set_defaults(function=_label)
-    label.add_argument("data", metavar="DATA", nargs="+", help="csv or jsonl of texts")
+    label.add_argument("data", metavar="DATA", nargs="+", help="csv, jsonl or parquet of texts")
     label.add_argument("--teacher", choices=sorted(_USED), required=True, help="kind of teacher")
     label.add_argument("--model", metavar="PATH", required=True, help="folder, .gguf, hf:org/name, or a server's name")
     label.add_argument("--output", metavar="FILE", type=Path, required=True, help="jsonl to make or to go on with")
@@ -95,14 +95,15 @@ def _label(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     from .labelling import label_texts
 
-    tables = {name: list(read_table(name, columns=[arguments.text_column])) for name in arguments.data}
+    text, label = arguments.text_column, arguments.label_column
+    tables = {name: list(read_table(name, columns=[text], optional=[label])) for name in arguments.data}
     begin = time.perf_counter()
     teacher = _MAKERS[arguments.teacher](arguments)
     setup_seconds = time.perf_counter() - begin
     for name, rows in tables.items():
-        texts = column(rows, arguments.text_column)
+        texts = column(rows, text)
         answers = label_texts(teacher, texts, arguments.output, setup_seconds=setup_seconds)
-        known = [row.get(arguments.label_column) for row in rows]
+        known = [row.get(label) for row in rows]
         print(f"{arguments.output}: {len(texts)} texts of {name}{_agreement(answers, texts, known)}")  # noqa: T201
     return 0
 

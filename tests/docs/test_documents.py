@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import operator
 import os
 import re
 import shlex
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
 from ibm_standin import StandIn
 from msgspec import inspect
 
+import qdinfer
 from benchmarks.report import page
 from benchmarks.results import read_results as read_benchmarks
 from qdinfer import Artifact
@@ -30,21 +35,35 @@ from qdistill.compare.report import Comparison
 from qdistill.names import TITLES
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
 ELSEWHERE = (
     "make ",
     "pip install",
     "qdistill train topic_train.csv",
     "qdistill label topic_train.csv",
     "qdistill compare topic_train.csv",
-    "qdinfer evaluate",
+    "qdinfer evaluate exported_models/topic --input topic_test.csv",
+    "uvicorn ",
+    "jupyter ",
+    "python examples/serverless/",
 )
 """Commands that other tests run, or that need data which are not in the repository."""
 
 
+NOISE = ("ignore:::mlflow.types.type_hints", "ignore:::mlflow.models.utils")
+"""Warnings of MLflow's own. Any other is an error."""
+
 DEVICE, STAND_IN = "ibm_fez", "fake_fez"
 """A device of IBM's, as the documents name one, and the one that is put in its place in every block here: the stand-in
 of IBM's service has no other."""
+
+
+ADDRESS = "127.0.0.1:8000"
+"""Of servers, as the documents name it; the tests use a port that is free."""
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:
@@ -62,23 +81,64 @@ def checkout(tmp_path: Path) -> Path:
 
 def pages() -> list[object]:
     found = [path for path in DOCUMENTS if blocks(path)]
-    slow = [path for path in found if DEVICE in path.read_text()]
-    return [pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path in slow)) for path in found]
+    slow = [path for path in found if DEVICE in path.read_text() or path.name in ("tutorial.md", "integrations.md")]
+    return [
+        pytest.param(path, id=str(path.relative_to(ROOT)), marks=[pytest.mark.slow] * (path in slow)) for path in found
+    ]
 
 
 @pytest.mark.parametrize("path", pages())
 def test_page_can_be_followed(path: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """All its blocks run, one after the other in one folder, as a reader would."""
-    with StandIn(tmp_path_factory.mktemp("stand-in")) as server:
+    with StandIn(tmp_path_factory.mktemp("stand-in")) as server, Background(checkout) as background:
         environment = {**os.environ, **server.environment()}
         for language, code in blocks(path):
             run = run_python if language == "python" else run_shell
-            run(code.replace(DEVICE, STAND_IN), checkout, environment)
+            adapted = code.replace(DEVICE, STAND_IN).replace(ADDRESS, f"127.0.0.1:{background.port}")
+            run(background.started(adapted), checkout, environment)
         assert bool(server.jobs()) == (DEVICE in path.read_text())
 
 
+class Background:
+    """Servers that a page starts with a line ending in ``&``. They listen on a port that is free here."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+
+    def __enter__(self) -> Background:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.terminate()
+            assert process.wait(30) == 0
+
+    def started(self, code: str) -> str:
+        """The lines that are left when those have been started, and answer."""
+        for line in code.splitlines():
+            if line.endswith(" &"):
+                command = [sys.executable, "-m", *shlex.split(line.removesuffix(" &")), "--port", str(self.port)]
+                self._processes.append(subprocess.Popen(command, cwd=self._folder, stderr=subprocess.DEVNULL))
+                self._wait()
+        return "".join(f"{line}\n" for line in code.splitlines() if not line.endswith(" &"))
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "no server within a minute"
+                time.sleep(0.05)
+
+
 def run_python(code: str, folder: Path, environment: dict[str, str]) -> None:
-    command = [sys.executable, "-W", "error", "-c", code]
+    quiet = [word for warning in NOISE for word in ("-W", warning)]
+    command = [sys.executable, "-W", "error", *quiet, "-c", code]
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, f"{code}: {result.stderr}"
     for printed in re.findall(r"print\(.*\)  # (.*)", code):
@@ -90,8 +150,8 @@ def run_shell(code: str, folder: Path, environment: dict[str, str]) -> None:
         if line.startswith(ELSEWHERE) or not line.strip():
             continue
         command = shlex.split(line, comments=True)
-        assert command[0] == "qdinfer", f"{line} is run by no test"
-        command = [sys.executable, "-m", *command]
+        assert command[0] in ("qdinfer", "qdistill", "python"), f"{line} is run by no test"
+        command = [sys.executable, *command[1:]] if command[0] == "python" else [sys.executable, "-m", *command]
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
         assert result.returncode == 0, f"{line}: {result.stderr}"
 
@@ -195,8 +255,35 @@ def test_journal_page_has_every_table_and_column() -> None:
     assert f"format {journal.FORMAT}." in page
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
-        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-            if "://" not in target:
-                assert (path.parent / target).exists(), f"{path.name} links to {target}"
+def test_landing_page_has_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([a-z]+)`", row)}
+    assert named == {*project["optional-dependencies"]} - {"all", "bench", "dev", "docs"}
+
+
+def linked() -> list[Path]:
+    """All pages whose links are followed, those of the site and of the repository."""
+    others = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "exported_models").rglob("README.md"))]
+    return [*DOCUMENTS, *others]
+
+
+@pytest.mark.parametrize("path", linked(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target, anchor in re.findall(r"\]\(([^()#\s]*)#?([^()\s]*)\)", prose):
+        if "://" not in target:
+            page = path.parent / target if target else path
+            assert page.exists(), f"{target} is nowhere"
+            assert not anchor or anchor in anchors(page), f"{target} has no #{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them, and of the Python names that only the site describes there."""
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    found = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE):
+        owner = operator.attrgetter(name.removeprefix("qdinfer."))(qdinfer)
+        found |= {name} | {f"{name}.{member}" for member in dir(owner)}
+    return found

@@ -38,13 +38,12 @@ class Rig:
         self.seconds = 0.0  # that one text takes
         self.go = threading.Event()
         self.go.set()
-        self.loop.time = lambda: self.now  # type: ignore[method-assign]
 
     def make(self, *, deadline: float = 10.0, max_queue: int = 1000) -> Batcher[str, list[str]]:
         def note(texts: int, seconds: float) -> None:
             self.notes.append((texts, seconds))
 
-        return Batcher(self._work, deadline=deadline, max_queue=max_queue, note=note)
+        return Batcher(self._work, deadline=deadline, max_queue=max_queue, note=note, clock=lambda: self.now)
 
     def _work(self, key: str, texts: list[str]) -> list[str]:
         self.batches.append((key, list(texts)))

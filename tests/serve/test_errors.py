@@ -247,11 +247,10 @@ def test_a_long_body_in_small_pieces_is_no_endless_head(server: Served) -> None:
         assert client.post("/v1/classify", content=body).status_code == 200
 
 
-@pytest.mark.slow
 def test_a_head_that_does_not_come_is_given_up(narrow: Served) -> None:
     start = time.monotonic()
     assert raw(narrow.port, b"GET / HT", seconds=20) == b""
-    assert 4 < time.monotonic() - start < 12  # keep-alive and deadline
+    assert 0.4 < time.monotonic() - start < 8  # its deadline is half a second, and it is looked at once a second
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import csv, parquet
 from teachers.server import completion, serving
 
 from qdinfer.cli import run_command
@@ -109,6 +110,20 @@ def test_endpoint(
     said = capsys.readouterr()
     assert said.out == f"{output}: 8 texts of {data}, accuracy 1\n"
     assert "secret" not in output.read_text() + said.err
+
+
+def test_texts_and_known_labels_come_from_parquet_too(
+    data: Path, output: Path, make_bert: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = csv.read_csv(data)
+    for name, expected in (("both", f"8 texts of {data.with_suffix('.parquet')}, accuracy"), ("text", "8 texts of")):
+        kept = table if name == "both" else table.select(["text"])
+        parquet.write_table(kept, data.with_suffix(".parquet"))
+        options = ["--teacher", "classifier", "--model", make_bert(["sea", "wood"]), "--output", output]
+        assert run(data.with_suffix(".parquet"), *options) == 0
+        said = capsys.readouterr().out
+        assert expected in said
+        assert ("accuracy" in said) == (name == "both")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import sys
 import warnings
@@ -282,7 +281,8 @@ def test_predictions_become_columns_and_dicts(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "method", "extra"), [("pandas", "to_pandas", "pandas"), ("pyarrow", "to_arrow", "parquet")]
+    ("module", "method", "extra"),
+    [("pandas", "to_pandas", "pandas"), ("polars", "to_polars", "polars"), ("pyarrow", "to_arrow", "parquet")],
 )
 def test_an_absent_table_library_is_named(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch, module: str, method: str, extra: str
@@ -292,21 +292,6 @@ def test_an_absent_table_library_is_named(
         getattr(classifier.classify(["sun"]), method)()
     assert str(caught.value) == f'{method}() needs an optional part: pip install "qdinfer[{extra}]"'
     assert caught.value.extra == extra
-
-
-@pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
-def test_predictions_become_a_data_frame(classifier: Classifier) -> None:
-    found = classifier.classify(TEXTS)
-    assert found.to_pandas().to_dict("list") == found.to_columns()
-    assert classifier.predict(found.to_pandas()["prediction"]).shape == (5,)
-    with pytest.raises(InputError, match="expected one dimension, such as one column"):
-        classifier.predict(found.to_pandas())
-
-
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
-def test_predictions_become_an_arrow_table(classifier: Classifier) -> None:
-    found = classifier.classify(TEXTS)
-    assert found.to_arrow().to_pydict() == found.to_columns()
 
 
 # stream

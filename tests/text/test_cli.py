@@ -19,14 +19,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from command import Run
 from students import LABELS, dense_circuit, parts, tiny
 
 import qdinfer
 from qdinfer import Artifact, Classifier
-from qdinfer.cli import main
 from qdistill.export import export
 
-COMMANDS = ["predict", "evaluate", "inspect", "verify", "compile"]
+COMMANDS = ["predict", "evaluate", "inspect", "verify", "compile", "report"]
 ROWS = [
     {"id": "1", "text": "sun rain", "note": 'a "b",\nc'},
     {"id": "2", "text": "", "note": "été"},
@@ -61,36 +61,6 @@ def plain_path(tmp_path: Path) -> Path:
     files = {name: data for name, data in tiny().files.items() if name != "compiled.onnx"}
     manifest = msgspec.structs.replace(tiny().manifest, compiled=None)
     return Artifact.create(manifest, files).save(tmp_path / "plain")
-
-
-class Run:
-    """One call of the command in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *words: object, code: int = 0) -> tuple[str, str]:
-        try:
-            found = main([str(word) for word in words])
-        except SystemExit as end:
-            found = int(end.code or 0)
-        captured = self._capsys.readouterr()
-        assert found == code, captured.err
-        return captured.out, captured.err
-
-    def error(self, *words: object, code: int = 2) -> str:
-        """The one line that is printed, after the command's name."""
-        out, err = self(*words, code=code)
-        assert out == ""
-        assert err.startswith("qdinfer: error: ")
-        assert err.count("\n") == 1
-        assert "Traceback" not in err
-        return err.removeprefix("qdinfer: error: ").removesuffix("\n")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(capsys)
 
 
 def shell(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -417,7 +387,7 @@ def test_shots_need_aer(run: Run, student_path: Path, option: str) -> None:
         (["--backend", "aer", "--shots", "0"], "shots: found 0; expected a whole number from 1 to"),
         (["--backend", "aer", "--seed", "1"], "seed: found 1 without shots; expected"),
         (["--threads", "0"], "threads: found 0; expected a whole number from 1 to 256"),
-        (["--output", "out.parquet"], "out.parquet: found the ending 'parquet'; expected .csv or .jsonl, or --format"),
+        (["--output", "out.xlsx"], "out.xlsx: found the ending 'xlsx'; expected .csv, .jsonl or .parquet, or --format"),
     ],
 )
 def test_options_out_of_range(run: Run, student_path: Path, words: list[str], message: str) -> None:

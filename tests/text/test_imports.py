@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from interpreter import python
 
 import qdinfer
 from qdinfer import Artifact, MissingExtraError
@@ -29,6 +27,7 @@ PUBLIC = [
     "ExactBackend",
     "Expectations",
     "Golden",
+    "HubError",
     "InputError",
     "JournalError",
     "Manifest",
@@ -49,30 +48,6 @@ PUBLIC = [
     "compile_circuit",
     "verify",
 ]
-BLOCK = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Blocked())
-"""
-
-
-def python(code: str, *arguments: str, blocked: tuple[str, ...] = ()) -> str:
-    """What a fresh interpreter prints. Warnings are errors there, too."""
-    program = BLOCK.format(blocked=blocked) + textwrap.dedent(code)
-    root = str(Path(qdinfer.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"PYTHONPATH": root},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def imported(code: str, *arguments: str) -> set[str]:
@@ -115,6 +90,18 @@ def test_an_exact_prediction_imports_only_the_base_install(student_path: Path) -
         "textwrap",
     }
     assert not unused & (modules - imported(f"import {', '.join(base)}"))
+
+
+def test_a_prediction_from_csv_to_jsonl_imports_nothing_of_parquet(student_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text\nsun\n")
+    code = """
+    import sys
+    from qdinfer.cli import main
+    assert main(["predict", sys.argv[1], "--input", sys.argv[2], "--output", sys.argv[3]]) == 0
+    print(sorted(name for name in sys.modules if name.startswith(("qdinfer.tabular", "pyarrow", "pandas"))))
+    """
+    printed = python(code, str(student_path), str(tmp_path / "t.csv"), str(tmp_path / "o.jsonl"))
+    assert printed == str(["qdinfer.tabular", "qdinfer.tabular.blocks", "qdinfer.tabular.text"])
 
 
 def test_an_exact_prediction_imports_no_module_of_other_tasks(student_path: Path) -> None:
@@ -233,6 +220,16 @@ MISSING = [
         "qdinfer.compile_artifact(qdinfer.Artifact.open(path))",
         'compiling a circuit needs an optional part: pip install "qdinfer[compile]"',
     ),
+    (
+        ("ray",),
+        "import qdinfer.integrations.ray as students; students.classify_dataset(None, path)",
+        'a Ray Dataset needs an optional part: pip install "qdinfer[ray]"',
+    ),
+    (
+        ("ray",),
+        "from qdinfer.integrations.ray import StudentDeployment",
+        'a Ray Serve deployment needs an optional part: pip install "qdinfer[ray]"',
+    ),
 ]
 
 
@@ -274,6 +271,9 @@ def test_the_exact_engine_works_without_any_extra(student_path: Path) -> None:
         (("qiskit_aer",), ["predict", "STUDENT", "sun", "--backend", "aer"], 'pip install "qdinfer[aer]"'),
         (("qiskit",), ["inspect", "STUDENT", "--circuit"], 'pip install "qdinfer[aer]"'),
         (("onnx",), ["compile", "STUDENT"], 'pip install "qdinfer[compile]"'),
+        (("pyarrow",), ["predict", "STUDENT", "--input", "t.parquet"], 'pip install "qdinfer[parquet]"'),
+        (("pyarrow",), ["predict", "STUDENT", "sun", "--output", "t.parquet"], 'pip install "qdinfer[parquet]"'),
+        (("pyarrow",), ["evaluate", "STUDENT", "--input", "t.parquet"], 'pip install "qdinfer[parquet]"'),
     ],
 )
 def test_the_command_names_the_install_too(

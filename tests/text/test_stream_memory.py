@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import qdinfer
@@ -76,3 +79,33 @@ def test_the_command_keeps_order_in_constant_memory(classifier: Classifier, stud
         feeder.join()
         child.stdout.close()
     assert np.diff(sizes)[0] < GROWTH
+
+
+def test_parquet_goes_through_in_bounded_memory(classifier: Classifier, student_path: Path, tmp_path: Path) -> None:
+    """The peak does not grow with the rows, although all of them are one row group that no codec makes smaller."""
+    known = dict(zip(TEXTS, classifier.predict(TEXTS).tolist(), strict=True))
+    code = "import sys; from qdinfer.cli import main; main(sys.argv[1:]); print(open('/proc/self/status').read())"
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    peaks = []
+    for rows in (MANY // 2, MANY):
+        texts = list(itertools.islice(many(), rows))
+        noise = os.urandom(300 * rows).hex()
+        notes = [noise[i : i + 600] for i in range(0, len(noise), 600)]
+        table = pa.table({"n": range(rows), "text": texts, "note": notes})
+        pq.write_table(table, source, row_group_size=rows, use_dictionary=False)
+        del noise, notes
+        done = subprocess.run(
+            [sys.executable, "-c", code, "predict", student_path, "--input", source, "--output", target],
+            env=os.environ | {"PYTHONPATH": str(Path(qdinfer.__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
+        peaks.append(int(peak) * 1024)
+        found = pq.read_table(target)
+        assert found.drop_columns(["prediction"]).equals(table)
+        assert found["prediction"].to_pylist() == [known[text] for text in texts]
+        assert pq.read_metadata(target).num_row_groups > 1
+    assert peaks[1] - peaks[0] < GROWTH, f"the file grew by {MANY // 2 * 600 / 2**20:.0f} MB"

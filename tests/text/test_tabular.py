@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qdinfer import InputError
-from qdinfer.tabular import Writer, column, open_output, read_table, table_format
+from qdinfer.tabular import Rows, column, read_blocks, read_table, table_format, write_table
 
 utf8 = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 json_texts = st.text(max_size=20)
@@ -30,11 +30,15 @@ def through_a_file(rows: list[dict[str, Any]], ending: str) -> tuple[bytes, list
     """What is in a file that the rows were written to, and the rows that are read from it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"table.{ending}"
-        with open_output(str(path)) as target:
-            writer = Writer(target, table_format(str(path)))
-            for row in rows:
-                writer.row(row)
+        with write_table(str(path), ending) as writer:
+            for block in blocks_of(rows):
+                writer.write(block, {})
         return path.read_bytes(), read(path)
+
+
+def blocks_of(rows: list[dict[str, Any]]) -> list[Rows]:
+    """The rows, two in a block."""
+    return [Rows(rows[i : i + 2], list(rows[0])) for i in range(0, len(rows), 2)]
 
 
 def read(path: Path, *columns: str) -> list[dict[str, Any]]:
@@ -104,7 +108,6 @@ def test_letters_are_written_as_they_are() -> None:
 def test_csv_dialects(tmp_path: Path, content: bytes) -> None:
     rows = read_table(str(table(tmp_path, content)), columns=["text", "label"])
     assert list(rows) == [{"text": "sun", "label": "a"}, {"text": "rain", "label": "b"}]
-    assert rows.columns == ["text", "label"]
 
 
 @pytest.mark.parametrize(
@@ -114,16 +117,37 @@ def test_jsonl_dialects(tmp_path: Path, content: bytes) -> None:
     assert read(table(tmp_path, content, "table.JSONL"), "text") == [{"text": "sun"}, {"text": "rain"}]
 
 
-def test_only_a_header_gives_columns_and_no_rows(tmp_path: Path) -> None:
-    rows = read_table(str(table(tmp_path, "id,text\n")), columns=["text"])
-    assert list(rows) == []
-    assert rows.columns == ["id", "text"]
+@pytest.mark.parametrize(
+    ("content", "name", "columns"),
+    [("id,text\n", "t.csv", ["id", "text"]), ("", "t.jsonl", ["text"]), ("\n\n", "t.jsonl", ["text"])],
+)
+def test_a_table_without_rows_is_a_block_without_rows(
+    tmp_path: Path, content: str, name: str, columns: list[str]
+) -> None:
+    path = str(table(tmp_path, content, name))
+    assert list(read_table(path, columns=["text"])) == []
+    assert list(read_blocks(path, columns=["text"], target="csv")) == [Rows([], columns)]
 
 
-def test_an_empty_jsonl_has_no_rows(tmp_path: Path) -> None:
-    rows = read_table(str(table(tmp_path, "", "t.jsonl")), columns=["text"])
-    assert list(rows) == []
-    assert rows.columns is None
+@pytest.mark.parametrize("rows", [1, 1023, 1024, 1025, 2048, 3000])
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_blocks_are_the_rows(tmp_path: Path, rows: int, ending: str) -> None:
+    lines = [f'{{"id": "{i}", "text": "sun"}}' for i in range(rows)]
+    content = "\n".join(lines if ending == "jsonl" else ["id,text", *(f"{i},sun" for i in range(rows))])
+    path = str(table(tmp_path, content, f"t.{ending}"))
+    blocks = list(read_blocks(path, columns=["text"], target="csv"))
+    assert [len(block) for block in blocks] == [1024] * (rows // 1024) + [rows % 1024] * (rows % 1024 > 0)
+    assert [row for block in blocks for row in block.to_rows().rows] == list(read_table(path, columns=["text"]))
+    assert blocks[-1].names() == {"id", "text"}
+    assert blocks[0].texts("text") == ["sun"] * len(blocks[0])
+    assert blocks[0][1:3].to_rows().rows == blocks[0].to_rows().rows[1:3]
+
+
+def test_a_block_of_jsonl_names_the_columns_of_all_rows(tmp_path: Path) -> None:
+    path = table(tmp_path, '{"text": "sun"}\n{"text": "rain", "prediction": 1}\n', "t.jsonl")
+    (block,) = read_blocks(str(path), columns=["text"], target="csv")
+    assert block.names() == {"text", "prediction"}
+    assert block.to_rows().columns == ["text"]
 
 
 def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
@@ -197,59 +221,84 @@ def test_no_such_file_is_the_systems_error(tmp_path: Path) -> None:
         ("-", "jsonl", "jsonl"),
         ("a.txt", "jsonl", "jsonl"),
         ("a.csv", "jsonl", "csv"),  # the name tells
+        ("a.Parquet", None, "parquet"),
+        ("a.parquet", "csv", "parquet"),
+        ("a", "parquet", "parquet"),
     ],
 )
 def test_the_name_tells_the_format(name: str, given: str | None, expected: str) -> None:
     assert table_format(name, given) == expected
 
 
-@pytest.mark.parametrize(("name", "ending"), [("a.parquet", "parquet"), ("folder.csv/a", ""), ("a", "")])
+@pytest.mark.parametrize(("name", "ending"), [("a.xlsx", "xlsx"), ("folder.csv/a", ""), ("a", "")])
 def test_a_name_that_does_not_tell_is_refused(name: str, ending: str) -> None:
     with pytest.raises(InputError) as caught:
         table_format(name)
-    assert str(caught.value) == f"{name}: found the ending {ending!r}; expected .csv or .jsonl, or --format"
+    assert str(caught.value) == f"{name}: found the ending {ending!r}; expected .csv, .jsonl or .parquet, or --format"
+
+
+def test_standard_input_and_output_are_no_parquet() -> None:
+    with pytest.raises(InputError) as caught:
+        table_format("-", "parquet")
+    assert str(caught.value) == (
+        "standard input and output: found parquet, which is read from its end; expected a file's name, or csv or jsonl"
+    )
 
 
 # What is written
 
 
-def test_a_csv_row_with_other_columns_is_refused() -> None:
-    writer = Writer(io.StringIO(), "csv")
-    assert writer.columns is None
-    writer.row({"a": 1, "b": 2})
-    assert writer.columns == ["a", "b"]
+def written(path: Path, *blocks: Rows, added: dict[str, Any] | None = None) -> str:
+    """What is in the file after the blocks were written to it."""
+    with write_table(str(path), table_format(str(path))) as writer:
+        for block in blocks:
+            writer.write(block, added or {})
+    return path.read_text()
+
+
+def test_a_csv_row_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"^found a row with columns \['a'\]; expected \['a', 'b'\], as in the first row$"
     ):
-        writer.row({"a": 1})
+        written(tmp_path / "t.csv", Rows([{"a": 1, "b": 2}, {"a": 1}], ["a", "b"]))
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_csv_row_may_have_its_columns_in_any_order() -> None:
-    target = io.StringIO()
-    writer = Writer(target, "csv")
-    writer.row({"a": 1, "b": 2})
-    writer.row({"b": 4, "a": 3})
-    assert target.getvalue() == "a,b\n1,2\n3,4\n"
+def test_a_csv_row_may_have_its_columns_in_any_order(tmp_path: Path) -> None:
+    rows = [{"a": 1, "b": 2}, {"b": 4, "a": 3}]
+    assert written(tmp_path / "t.csv", *blocks_of(rows)) == "a,b\n1,2\n3,4\n"
 
 
-def test_a_jsonl_row_may_have_other_columns() -> None:
-    target = io.StringIO()
-    writer = Writer(target, "jsonl")
-    writer.row({"a": 1})
-    writer.row({"b": "x"})
-    assert [json.loads(line) for line in target.getvalue().splitlines()] == [{"a": 1}, {"b": "x"}]
+def test_a_jsonl_row_may_have_other_columns(tmp_path: Path) -> None:
+    text = written(tmp_path / "t.jsonl", Rows([{"a": 1}, {"b": "x"}], ["a"]))
+    assert [json.loads(line) for line in text.splitlines()] == [{"a": 1}, {"b": "x"}]
 
 
-def test_a_header_alone_is_a_table() -> None:
-    target = io.StringIO()
-    Writer(target, "csv").header(["text", "prediction"])
-    assert target.getvalue() == "text,prediction\n"
+def test_added_columns_stand_beside_the_rows(tmp_path: Path) -> None:
+    block = Rows([{"text": "sun"}, {"text": "rain"}], ["text"])
+    added = {"prediction": np.array(["weather", "sport"]), "p": np.array([0.1, 1.0]), "shots": np.array([3, 4])}
+    assert written(tmp_path / "t.csv", block, added=added) == (
+        "text,prediction,p,shots\nsun,weather,0.1,3\nrain,sport,1.0,4\n"
+    )
+    last = {name: values[1:] for name, values in added.items()}
+    assert json.loads(written(tmp_path / "t.jsonl", block[1:], added=last)) == {
+        "text": "rain",
+        "prediction": "sport",
+        "p": 1.0,
+        "shots": 4,
+    }
+
+
+def test_a_header_alone_is_a_table(tmp_path: Path) -> None:
+    added = {"prediction": np.empty(0, np.str_)}
+    assert written(tmp_path / "t.csv", Rows([], ["text"]), added=added) == "text,prediction\n"
+    assert written(tmp_path / "t.jsonl", Rows([], ["text"]), added=added) == ""
 
 
 def failing(path: Path, old: str | None) -> None:
     """Write half a file, see that the old one is still there, and fail."""
-    with open_output(str(path)) as target:
-        target.write("half")
+    with write_table(str(path), "csv") as writer:
+        writer.write(Rows([{"text": "half"}], ["text"]), {})
         assert (path.read_text() if path.exists() else None) == old
         raise RuntimeError("the writer failed")
 
@@ -264,14 +313,12 @@ def test_output_is_whole_or_not_there(tmp_path: Path, old: str | None) -> None:
         failing(path, old)
     assert list(tmp_path.iterdir()) == before
     assert (path.read_text() if path.exists() else None) == old
-    with open_output(str(path)) as target:
-        target.write("whole")
+    assert written(path, Rows([{"text": "whole"}], ["text"])) == "text\nwhole\n"
     assert list(tmp_path.iterdir()) == [path]
-    assert path.read_text() == "whole"
 
 
 def test_standard_output_stays_open(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_output("-") as target:
-        target.write("été\n")
+    with write_table("-", "jsonl") as writer:
+        writer.write(Rows([{"text": "été"}], ["text"]), {})
     sys.stdout.write("more\n")
-    assert capsys.readouterr().out == "été\nmore\n"
+    assert capsys.readouterr().out == '{"text": "été"}\nmore\n'

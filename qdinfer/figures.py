@@ -1,1 +1,0 @@
-"""Pictures of students and of what they answer, as matplotlib figures."""

@@ -1,1 +1,0 @@
-"""Students on the Hugging Face Hub."""

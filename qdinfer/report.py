@@ -1,1 +1,0 @@
-"""One HTML page about a student on a table of texts."""

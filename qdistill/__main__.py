@@ -1,0 +1,7 @@
+"""``python -m qdistill`` is the ``qdistill`` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
