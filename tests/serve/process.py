@@ -23,6 +23,8 @@ import qdinfer
 ROOT = Path(qdinfer.__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 MODELS = ROOT / "exported_models"
+
+
 def command(*words: object, blocked: tuple[str, ...] = (), first: str = "") -> list[str]:
     """The command, where modules are blocked as if they were not installed, and some code runs first."""
     main = "import sys\nfrom qdinfer.cli import main\nsys.exit(main(sys.argv[1:]))"
