@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[1]
 
 RAYS_OWN = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),
+    # JAX, where another test of this process used it, warns of forks; Ray's are followed by an exec at once.
+    pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:The minimum number of concurrent actors:UserWarning"),
 ]
 """Marks for what Ray warns itself of, in its own code."""

@@ -120,6 +120,8 @@ def test_a_port_in_use_is_told_of(tiny_path: Path, error: Error) -> None:
     "module", ["fastapi", "fastapi_offline", "httptools", "prometheus_client", "uvicorn", "uvloop"]
 )
 def test_a_missing_extra_is_named(tiny_path: Path, error: Error, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    for name in [name for name in sys.modules if name.startswith("qdinfer.serve")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
     assert error(tiny_path, code=1) == 'qdinfer serve needs an optional part: pip install "qdinfer[serve]"'
 
