@@ -130,7 +130,7 @@ class Held:
 
     def run(self, steps: Coroutine[Any, Any, None]) -> None:
         """Run a test in the server's event loop."""
-        self._runner.run(steps)
+        self._runner.run(asyncio.wait_for(steps, 30))
 
     def close(self) -> None:
         """End the threads."""

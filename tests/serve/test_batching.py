@@ -67,7 +67,7 @@ class Rig:
         return running
 
     def run(self, steps: Coroutine[Any, Any, None]) -> None:
-        self._runner.run(steps)
+        self._runner.run(asyncio.wait_for(steps, 30))
 
 
 @pytest.fixture

@@ -79,6 +79,30 @@ def test_under_load_every_request_is_answered(tiny_path: Path, number: signal.Si
         assert not [line for line in served.log() if "trace" in line]
 
 
+def test_kept_connections_are_answered_once_more_and_told_that_it_is_the_last_time(tiny_path: Path) -> None:
+    """A client that sends as the signal comes does not know of it."""
+
+    async def steps(served: Served) -> None:
+        request = post("/v1/classify", {"texts": "sun"})
+        connections = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(10)]
+        for end in (False, True):
+            for _, writer in connections:
+                writer.write(request)
+            for reader, _ in connections:
+                status, headers, _ = await answer(reader)
+                assert (status, headers.get("connection")) == (200, "close" if end else None)
+            if not end:
+                served.process.terminate()
+                await asyncio.to_thread(served.line, lambda line: "ending" in line)
+        for reader, writer in connections:
+            assert await reader.read() == b""
+            writer.close()
+
+    with Served(tiny_path) as served:
+        asyncio.run(steps(served))
+        assert served.end() == 0
+
+
 @pytest.mark.slow
 def test_a_long_batch_and_what_waits_behind_it_are_answered() -> None:
     """`topic` takes about a second for 300 texts, much longer than the last call."""

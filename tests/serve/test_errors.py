@@ -295,14 +295,19 @@ def test_a_request_to_upgrade_is_answered_without(server: Served) -> None:
 
 
 def test_an_upgrade_within_a_body_is_no_header(server: Served) -> None:
-    text = b"a\r\nUpgrade: h2c\r\n\r\nb"
+    text = b"\r\nUpgrade:\r\n\r\nsun"
     tensor = len(text).to_bytes(4, "little") + text
     asked = b'{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","parameters":{"binary_data_size":%d}}]}'
     asked = asked % len(tensor)
     head = b"POST %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\ninference-header-content-length: %d\r\n"
     head = head % (V2.encode(), len(asked)) + b"content-length: %d\r\n\r\n" % len(asked + tensor)
+    expected = httpx.post(f"{server.url}/v1/classify", json={"texts": text.decode(), "model": "tiny"}, trust_env=False)
+    probabilities = list(expected.json()["predictions"][0]["probabilities"].values())
     for parts in ([head + asked + tensor], [head, asked + tensor], [head + asked, tensor]):
-        assert raw(server.port, *parts, pause=0.05).startswith(b"HTTP/1.1 200 OK")
+        answered = raw(server.port, *parts, pause=0.05)
+        assert answered.startswith(b"HTTP/1.1 200 OK")
+        found = json.loads(answered.partition(b"\r\n\r\n")[2])["outputs"][1]["data"]
+        assert found == pytest.approx(probabilities, abs=1e-6), "the text is the one that was sent"
 
 
 # Whatever is sent

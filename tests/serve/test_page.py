@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from serve.chromium import Watched, browser
 from serve.conftest import TOKEN
 from serve.process import Served
 from students import parts
 
-from qdinfer import Classifier
+from qdinfer import Circuit, Classifier
 from qdistill.export import export
 
 TEXT = "sun rain goal"
@@ -159,14 +161,23 @@ def test_the_drawing_is_the_circuit_with_the_texts_angles(page: Page, server: Se
 
 def test_hostile_texts_and_labels_are_letters_and_other_observables_are_told_of(page: Page, tmp_path: Path) -> None:
     labels = (HOSTILE, "</td><script>document.title='pwned'</script>", "__proto__")
-    made = parts()
-    circuit = replace(made.circuit, observables=("IIIZ", "IIZZ", "ZIII"))
+    made, names = parts(), [f"theta_{qubit}" for qubit in range(4)]
+    drawn = QuantumCircuit(4)
+    for qubit, name in enumerate(names):
+        drawn.rx(2 * Parameter(name) - 0.5, qubit)
+    drawn.cx(1, 0)
+    drawn.rzz(0.25, 2, 3)
+    circuit = Circuit.from_qiskit(drawn, names, ["IIIZ", "IIZZ", "ZIII"])
     artifact, _ = export(replace(made, labels=labels, circuit=circuit, weights=made.weights[:, :3]))
     with Served(artifact.save(tmp_path / "hostile")) as served:
         page.goto(served.url)
         classify(page, HOSTILE)
         expect(page.locator("#circuit-told")).to_contain_text("Measured at the end: Z0, Z0·Z1, Z3.")
         expect(page.locator("#circuit svg text", has_text="⟨Z⟩")).to_have_count(2)
+        inputs = api(served, "/v1/angles", {"texts": HOSTILE})["angles"][0]
+        told = page.locator("#circuit svg > g > title").all_text_contents()
+        data = [f"rx on q{q}, {names[q]}: {2 * value - 0.5:.4f} rad" for q, value in enumerate(inputs)]
+        assert sorted(told) == sorted([*data, "cx on q1, q0", "rzz on q2, q3, 0.2500 rad"])
         assert [row[0] for row in rows(page)] == list(labels)
         expect(page.locator("#label")).to_have_text(re.compile("|".join(map(re.escape, labels))))
         assert page.locator("main img, main script").count() == 0
@@ -194,6 +205,34 @@ def test_only_the_last_of_several_texts_is_shown(page: Page, server: Served, sho
     expect(page.locator("#confidence")).to_contain_text("chance of at least")
     exact = api(server, "/v1/classify", {"texts": "goal", "model": "tiny"})["predictions"][0]
     assert [row[1] for row in rows(page)] == [f"{value:.3f}" for value in exact["probabilities"].values()]
+
+
+def test_an_answer_that_comes_late_is_not_shown(page: Page, server: Served, shown: str) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "rain" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(re.compile(r"/v1/(classify|angles)"), hold)
+    page.goto(shown)
+    field = page.get_by_label("Text", exact=True)
+    field.fill("rain")
+    field.press("Control+Enter")
+    field.fill("goal")
+    field.press("Control+Enter")
+    expect(page.locator("#confidence")).to_contain_text("chance of at least")
+    before = rows(page), page.locator("#angles").inner_html()
+    assert len(held) == 2
+    with page.expect_response(lambda response: "rain" in (response.request.post_data or "")):
+        for route in held:
+            route.continue_()
+    page.wait_for_load_state("networkidle")
+    assert (rows(page), page.locator("#angles").inner_html()) == before
+    exact = api(server, "/v1/classify", {"texts": "goal", "model": "tiny"})["predictions"][0]
+    assert [row[1] for row in before[0]] == [f"{value:.3f}" for value in exact["probabilities"].values()]
 
 
 def test_several_students_can_be_chosen(page: Page, server: Served, shown: str, folded: Classifier) -> None:
