@@ -3,9 +3,10 @@
     python -m benchmarks.scaling exported_models/topic topic_test.csv
     python -m benchmarks.scaling exported_models/topic-folded topic_test.csv --texts 200000
 
-The cluster is this machine. A time is that of a whole job, from a table in memory to the last row that came back, the
-start of the workers included. All are asked in turn, round by round; a ratio is that of one round. Medians, with the
-quartiles in brackets. Memory is what is a process's own, without what it shares with others.
+The cluster is this machine. A whole job is from a table in memory to the last row that came back, the start of the
+workers included; its end is what comes after as many batches as there are workers, when all are at work. All are asked
+in turn, round by round; a ratio is that of one round. Medians, with the quartiles in brackets. Memory is what is a
+process's own, without what it shares with others.
 """
 
 from __future__ import annotations
@@ -49,8 +50,16 @@ class Job(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was noticed of a run on Ray, in bytes and seconds."""
+    """What was noticed of a job on Ray.
 
+    Attributes:
+        rate: texts a second, when all workers were at work.
+        first: seconds to the first batch.
+        worker: bytes of the largest worker.
+        others: bytes of all of Ray's other processes.
+    """
+
+    rate: float
     first: float
     worker: int
     others: int
@@ -61,9 +70,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("student")
     parser.add_argument("file", help="csv or jsonl with a column `text`, used over and over")
-    parser.add_argument("--texts", type=int, default=8192, metavar="N", help="of one job (default: 8192)")
+    parser.add_argument("--texts", type=int, default=4096, metavar="N", help="of one job (default: 4096)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N", help="(default: 1 2)")
-    parser.add_argument("--batch-size", type=int, default=512, metavar="N", help="(default: 512)")
+    parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="(default: 128)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: 5)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", TruncationWarning)
@@ -123,21 +132,22 @@ def on_ray(job: Job, workers: int, seen: list[Seen]) -> float:
     import pyarrow
     import ray.data
 
-    rows = pyarrow.table({"id": range(len(job.texts)), "text": job.texts})
+    table = pyarrow.table({"id": range(len(job.texts)), "text": job.texts})
     parts: list[pyarrow.Table] = []
-    first, memory = 0.0, (0, 0)
+    arrivals: list[float] = []
+    memory = (0, 0)
     start = time.perf_counter()
-    dataset = ray.data.from_arrow(rows)
+    dataset = ray.data.from_arrow(table)
     labelled = classify_dataset(dataset, job.student, workers=workers, batch_size=job.batch_size)
     for part in labelled.iter_batches(batch_size=None, batch_format="pyarrow"):
         parts.append(part)
-        first = first or time.perf_counter() - start
+        arrivals.append(time.perf_counter() - start)
         if sum(map(len, parts)) <= len(job.texts) / 2:
             memory = _memory()
-    seconds = time.perf_counter() - start
-    seen.append(Seen(first, *memory))
     check(job, parts)
-    return seconds
+    rows = sum(map(len, parts[workers:]))
+    seen.append(Seen(rows / (arrivals[-1] - arrivals[workers - 1]), arrivals[0], *memory))
+    return arrivals[-1]
 
 
 def _memory() -> tuple[int, int]:
@@ -166,23 +176,26 @@ def check(job: Job, parts: Sequence[pyarrow.Table]) -> None:
 
 
 def _print_table(times: dict[str, list[float]], seen: dict[str, list[Seen]], texts: int) -> None:
-    ray = list(seen)
-    print(
-        f"{'':<24} {'texts a second':>24} {f'× {ray[0]}':>22} {'first batch':>12} {'a worker':>9} {'rest of Ray':>12}"
-    )
-    for name, seconds in times.items():
-        rate = spread([texts / each for each in seconds])
-        line = f"{name:<24} {f'{rate.median:,.0f} ({rate.low:,.0f} to {rate.high:,.0f})':>24}"
-        if name != ray[0]:
-            ratio = ratios(times[ray[0]], seconds)
-            line += f" {f'{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})':>22}"
-        else:
-            line += f" {'':>22}"
+    whole = {name: [texts / each for each in seconds] for name, seconds in times.items()}
+    end = {name: [each.rate for each in seen[name]] if name in seen else rates for name, rates in whole.items()}
+    base = next(iter(seen))
+    print(f"{'':<23} {'texts a second, whole job':>43} {'and at its end':>43}  first batch  a worker  rest of Ray")
+    for name in times:
+        line = f"{name:<23} {_beside(whole, name, base):>43} {_beside(end, name, base):>43}"
         if name in seen:
             first = spread([each.first for each in seen[name]]).median
-            worker, others = (max(each[i] for each in seen[name]) / 1e6 for i in (1, 2))
+            worker, others = (max(each[i] for each in seen[name]) / 1e6 for i in (2, 3))
             line += f" {first:>10.1f} s {worker:>6.0f} MB {others:>9.0f} MB"
         print(line)
+
+
+def _beside(rates: dict[str, list[float]], name: str, base: str) -> str:
+    rate = spread(rates[name])
+    shown = f"{rate.median:,.0f} ({rate.low:,.0f} to {rate.high:,.0f})"
+    if name == base:
+        return f"{shown:<21} {'':<20}"
+    ratio = ratios(rates[name], rates[base])
+    return f"{shown:<21} {f'{ratio.median:.2f} × ({ratio.low:.2f} to {ratio.high:.2f})':<20}"
 
 
 if __name__ == "__main__":

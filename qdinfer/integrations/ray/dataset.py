@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import reprlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,7 @@ def classify_dataset(
         _check_columns(columns, text_column, added)
     try:
         sent = ray.put((artifact, backend))
-    except TypeError as error:
+    except (TypeError, pickle.PicklingError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(
             f"backend: found {type(backend).__name__}, which cannot be sent to a worker ({reason}); expected a name, "
