@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, require
+from ..errors import InputError
 from .framework import Help, add_debug
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ def add_commands(commands: Any) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    for module in ("fastapi", "fastapi_offline", "httptools", "prometheus_client", "uvicorn", "uvloop"):
-        require(module, feature="qdinfer serve", extra="serve")
     from ..serve import ServerSettings, create_app, run
 
     names = ("deadline", "max_texts", "max_bytes", "max_queue", "max_shots")

@@ -6,8 +6,13 @@ answered: requests wait in a bounded queue, run in batches, and what would wait 
 
 from __future__ import annotations
 
-from .app import create_app
-from .server import run
-from .settings import ServerSettings
+from ..errors import require
+
+for _module in ("fastapi", "fastapi_offline", "httptools", "prometheus_client", "uvicorn", "uvloop"):
+    require(_module, feature="qdinfer serve", extra="serve")
+
+from .app import create_app  # noqa: E402
+from .server import run  # noqa: E402
+from .settings import ServerSettings  # noqa: E402
 
 __all__ = ["ServerSettings", "create_app", "run"]
