@@ -43,6 +43,7 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         app,
         log_config=None,
         access_log=False,  # the gate has its own
+        proxy_headers=False,  # a client could write what it likes into the log
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=round(2 * served.settings.deadline + SLACK),
         http=Connection,
