@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..artifact import Artifact
+from ..circuit import Circuit
 from ..errors import InputError
 from .base import Backend
 
@@ -14,8 +15,9 @@ def backend_for(name: str | Backend, artifact: Artifact, *, threads: int | None 
 
     Args:
         name: ``"exact"``, ``"aer"`` (exact values, on Aer), ``"fake:DEVICE"`` (one of IBM's fake devices, simulated
-            here with its noise), ``"ibm:DEVICE"`` or ``"ibm:least_busy"``, with 4096 shots a text on devices, or a
-            backend.
+            here with its noise), ``"ibm:DEVICE"`` or ``"ibm:least_busy"``, with 4096 shots a text on devices,
+            ``"twin:DEVICE"`` (what a device would answer if it had infinitely many shots; DEVICE is ``fake:NAME``,
+            ``ibm:NAME`` or a file, see `qdinfer.backends.twin.twin_named`), or a backend.
         artifact: the student that it shall run.
         threads: CPU threads for one call of the exact engine; None for one.
 
@@ -37,9 +39,13 @@ def backend_for(name: str | Backend, artifact: Artifact, *, threads: int | None 
 
         kind, _, device = name.partition(":")
         return RuntimeBackend(device_named(device) if kind == "fake" else device)
+    if isinstance(name, str) and name.startswith("twin:") and not name.endswith(":"):
+        from .twin import TwinBackend, twin_named
+
+        return TwinBackend(twin_named(name.removeprefix("twin:"), Circuit.from_artifact(artifact)))
     if isinstance(name, Backend) and not isinstance(name, type):
         return name
     raise InputError(
-        f"backend: found {name!r}; expected 'exact', 'aer', 'fake:DEVICE', 'ibm:DEVICE', 'ibm:least_busy' or an object "
-        "with an expectations() method"
+        f"backend: found {name!r}; expected 'exact', 'aer', 'fake:DEVICE', 'twin:DEVICE', 'ibm:DEVICE', "
+        "'ibm:least_busy' or an object with an expectations() method"
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qiskit.quantum_info import SparsePauliOp
     from qiskit_aer.noise import NoiseModel
 
-__all__ = ["AerBackend"]
+__all__ = ["AerBackend", "readout_flips", "to_noisy"]
 
 _BITS = 2**24  # measured rows × shots held at once
 _GATES = frozenset({*BASIS, "id", "p", "r", "u", "u1", "u2", "u3", "rzx", "cy", "ecr"})
@@ -105,7 +105,7 @@ class AerBackend:
         with self._lock:
             if circuit.sha256 not in self._prepared:
                 plain, noise = circuit.to_qiskit(), self._noise_model
-                self._prepared[circuit.sha256] = _to_basis(plain, BASIS) if noise is None else _to_noisy(plain, noise)
+                self._prepared[circuit.sha256] = _to_basis(plain, BASIS) if noise is None else to_noisy(plain, noise)
             return self._prepared[circuit.sha256]
 
     def _exact(self, prepared: QuantumCircuit, circuit: Circuit, angles: FloatArray) -> FloatArray:
@@ -113,7 +113,7 @@ class AerBackend:
 
         method = "statevector" if self._noise_model is None else "density_matrix"
         estimator = EstimatorV2(options={"backend_options": self._options(method=method)})
-        flips = _readout_flips(self._noise_model, circuit.num_qubits)
+        flips = readout_flips(self._noise_model, circuit.num_qubits)
         observables = [[_measured(label, flips)] for label in circuit.observables]  # (M, 1) against (N,)
         result = estimator.run([(prepared, observables, circuit.bindings(angles))], precision=0.0).result()
         values: FloatArray = np.asarray(result[0].data.evs).T
@@ -156,7 +156,7 @@ def _to_basis(circuit: QuantumCircuit, basis: Iterable[str]) -> QuantumCircuit:
     return transpile(circuit, basis_gates=list(basis), optimization_level=1, seed_transpiler=0)
 
 
-def _to_noisy(circuit: QuantumCircuit, noise_model: NoiseModel) -> QuantumCircuit:
+def to_noisy(circuit: QuantumCircuit, noise_model: NoiseModel) -> QuantumCircuit:
     """The circuit in the noise model's gates; in noiseless ones only where it cannot do without them.
 
     Noise sits on gates by name, and Aer adds cx, id, rz and sx to the gates of most models: a circuit translated to
@@ -211,7 +211,7 @@ def _mix(seed: int, start: int, offset: int, angles: FloatArray) -> int:
     return int.from_bytes(hashlib.sha256(content).digest()[:4], "little") >> 2  # Aer takes 31 bits
 
 
-def _readout_flips(noise_model: NoiseModel | None, num_qubits: int) -> list[tuple[float, float]]:
+def readout_flips(noise_model: NoiseModel | None, num_qubits: int) -> list[tuple[float, float]]:
     """p(1|0) and p(0|1) of each qubit."""
     everywhere, here = (0.0, 0.0), {}
     for error in [] if noise_model is None else noise_model.to_dict(serializable=True)["errors"]:

@@ -28,6 +28,7 @@ __all__ = [
     "execution_seconds",
     "isa_from_json",
     "isa_to_json",
+    "scheduled",
     "to_isa",
 ]
 
@@ -127,6 +128,41 @@ def check_isa(isa: QuantumCircuit, target: Target, name: str) -> None:
             )
 
 
+def scheduled(isa: QuantumCircuit, backend: BackendV2) -> QuantumCircuit:
+    """The circuit with a delay, in seconds, wherever a qubit waits, each gate as late as it can be.
+
+    A qubit waits from its first gate on: before that it is in |0⟩, where nothing happens to it.
+
+    Raises:
+        BackendError: the device does not tell how long an instruction takes.
+    """
+    from qiskit.circuit import Delay
+    from qiskit.exceptions import QiskitError
+    from qiskit.transpiler import PassManager
+    from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay, TimeUnitConversion
+
+    target = backend.target
+    passes = [TimeUnitConversion(target=target), ALAPScheduleAnalysis(target=target), PadDelay(target=target)]
+    try:
+        padded = PassManager(passes).run(isa)
+    except QiskitError as error:
+        raise BackendError(f"{backend.name}: the circuit cannot be scheduled ({error.message})") from error
+    begun: set[Any] = set()
+    ended: set[Any] = set()
+    kept: QuantumCircuit = isa.copy_empty_like()
+    for instruction in padded.data:
+        operation, qubits = instruction.operation, set(instruction.qubits)
+        if isinstance(operation, Delay):
+            if qubits <= begun - ended:
+                seconds = operation.duration * (target.dt if operation.unit == "dt" else 1)
+                kept.delay(seconds, instruction.qubits[0], unit="s")
+            continue
+        begun |= qubits if operation.name != "barrier" else set()
+        ended |= qubits if operation.name == "measure" else set()
+        kept.append(instruction)
+    return kept
+
+
 def calibration_circuit(isa: QuantumCircuit) -> QuantumCircuit:
     """The measurements of a circuit alone: what they read from qubits in state 0 tells their error.
 
@@ -211,7 +247,7 @@ def isa_from_json(text: str) -> QuantumCircuit:
         JournalError: it is no such text.
     """
     from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-    from qiskit.circuit import Parameter
+    from qiskit.circuit import Delay, Parameter
     from qiskit.circuit.library import Barrier, get_standard_gate_name_mapping
     from qiskit.exceptions import QiskitError
 
@@ -227,7 +263,10 @@ def isa_from_json(text: str) -> QuantumCircuit:
                 for parameter, factor in factors.items():
                     value += parameters.setdefault(parameter, Parameter(parameter)) * factor
                 values.append(value)
-            gate = Barrier(len(qubits)) if name == "barrier" else gates[name].base_class(*values)
+            if name == "barrier":
+                gate: Any = Barrier(len(qubits))
+            else:
+                gate = Delay(*values, unit="s") if name == "delay" else gates[name].base_class(*values)
             isa.append(gate, qubits, bits)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, QiskitError) as error:
         raise JournalError(

@@ -9,10 +9,12 @@ from ..errors import InputError
 from ..tabular import FORMATS
 
 if TYPE_CHECKING:
+    from ..artifact import Artifact
     from ..backends import Backend
     from ..backends.base import SamplingBackend
     from ..backends.runtime import RuntimeBackend
-    from ..readout import Readout
+    from ..backends.settings import RuntimeSettings
+    from ..backends.twin import TwinBackend
     from ..runs import AutoShots
 
 __all__ = [
@@ -44,8 +46,9 @@ def backend_options(parser: argparse.ArgumentParser) -> None:
         type=_backend_name,
         default="exact",
         metavar="NAME",
-        help="evaluates the circuit: exact, aer, fake:DEVICE (IBM's fake devices, with their noise) or ibm:DEVICE, "
-        "ibm:least_busy (default: exact)",
+        help="evaluates the circuit: exact, aer, fake:DEVICE (IBM's fake devices, with their noise), twin:DEVICE "
+        "(what a device would answer; DEVICE is fake:NAME, ibm:NAME or a file), ibm:DEVICE or ibm:least_busy "
+        "(default: exact)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="make shots repeatable, where they are simulated")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all that may be used)")
@@ -86,9 +89,9 @@ def device_options(parser: argparse.ArgumentParser) -> None:
 
 def _backend_name(text: str) -> str:
     kind, colon, device = text.partition(":")
-    if text in ("exact", "aer") or (kind in ("fake", "ibm") and colon and device):
+    if text in ("exact", "aer") or (kind in ("fake", "ibm", "twin") and colon and device):
         return text
-    raise argparse.ArgumentTypeError(f"found {text!r}; expected exact, aer, fake:DEVICE or ibm:DEVICE")
+    raise argparse.ArgumentTypeError(f"found {text!r}; expected exact, aer, fake:DEVICE, twin:DEVICE or ibm:DEVICE")
 
 
 def _shots(text: str) -> int | str:
@@ -113,7 +116,7 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-def given_backend(arguments: argparse.Namespace, readout: Readout) -> str | Backend:
+def given_backend(arguments: argparse.Namespace, artifact: Artifact) -> str | Backend:
     """The backend asked for."""
     name, budget = arguments.backend, _budget(arguments)
     if name == "exact":
@@ -129,33 +132,52 @@ def given_backend(arguments: argparse.Namespace, readout: Readout) -> str | Back
         from ..backends.aer import AerBackend
 
         sampling = AerBackend(fixed, seed=arguments.seed)
+    elif name.startswith("twin:"):
+        sampling = _twin_backend(arguments, artifact, fixed)
     else:
         sampling = runtime_backend(arguments)
     if name.startswith("ibm:") or arguments.shots != "auto":
         return sampling
     from ..backends.adaptive import AdaptiveBackend
+    from ..readout import Readout
 
-    return AdaptiveBackend(sampling, readout, **budget)
+    return AdaptiveBackend(sampling, Readout.from_artifact(artifact), **budget)
+
+
+def _twin_backend(arguments: argparse.Namespace, artifact: Artifact, shots: int | None) -> TwinBackend:
+    """The twin asked for, of the device with its settings."""
+    from ..backends.twin import TwinBackend, twin_named
+    from ..circuit import Circuit
+
+    device, circuit = arguments.backend.removeprefix("twin:"), Circuit.from_artifact(artifact)
+    twin = twin_named(device, circuit, settings=_settings(arguments), progress=True)
+    return TwinBackend(twin, shots=shots, seed=arguments.seed, mitigate_readout=arguments.mitigate_readout)
+
+
+def _settings(arguments: argparse.Namespace) -> RuntimeSettings:
+    from ..backends.settings import RuntimeSettings
+
+    return RuntimeSettings(
+        mode=arguments.mode,
+        seed_transpiler=arguments.seed_transpiler,
+        twirl_gates=arguments.twirl_gates,
+        dynamical_decoupling=arguments.dynamical_decoupling,
+        mitigate_readout=arguments.mitigate_readout,
+    )
 
 
 def runtime_backend(arguments: argparse.Namespace) -> RuntimeBackend:
     """The fake or IBM device asked for, with its settings."""
     from ..backends.ibm_client import Patience
     from ..backends.runtime import RuntimeBackend, device_named
-    from ..backends.settings import Limits, RuntimeSettings
+    from ..backends.settings import Limits
 
     kind, _, device = arguments.backend.partition(":")
     patience = {name: getattr(arguments, name, None) for name in ("grace", "poll", "jobs_per_minute", "pending")}
     return RuntimeBackend(
         device_named(device) if kind == "fake" else device,
         shots=arguments.shots if isinstance(arguments.shots, int) else DEFAULT_SHOTS,
-        settings=RuntimeSettings(
-            mode=arguments.mode,
-            seed_transpiler=arguments.seed_transpiler,
-            twirl_gates=arguments.twirl_gates,
-            dynamical_decoupling=arguments.dynamical_decoupling,
-            mitigate_readout=arguments.mitigate_readout,
-        ),
+        settings=_settings(arguments),
         limits=Limits(executions=arguments.max_executions),
         patience=Patience(**{name: value for name, value in patience.items() if value is not None}),
         seed=getattr(arguments, "seed", None),

@@ -69,7 +69,6 @@ def add_commands(commands: Any) -> None:
 def _classifier(arguments: argparse.Namespace) -> Classifier:
     from ..artifact import Artifact
     from ..classifier import Classifier
-    from ..readout import Readout
 
     remote = arguments.backend.startswith("ibm:")
     if not remote and (arguments.journal or arguments.detach or arguments.max_qpu_seconds is not None):
@@ -78,7 +77,7 @@ def _classifier(arguments: argparse.Namespace) -> Classifier:
             "ibm:DEVICE, where jobs outlive the command"
         )
     artifact = Artifact.open(arguments.student)
-    backend = given_backend(arguments, Readout.from_artifact(artifact))
+    backend = given_backend(arguments, artifact)
     return Classifier(artifact, backend=backend, threads=arguments.threads)
 
 
@@ -91,7 +90,9 @@ def _parts(arguments: argparse.Namespace, classifier: Classifier, texts: Iterato
 
 
 def _sampled(arguments: argparse.Namespace) -> bool:
-    return arguments.backend != "exact" and not (arguments.backend == "aer" and arguments.shots is None)
+    if arguments.backend == "aer" or arguments.backend.startswith("twin:"):
+        return arguments.shots is not None
+    return bool(arguments.backend != "exact")
 
 
 def _tell_shots(arguments: argparse.Namespace, spent: list[int]) -> None:

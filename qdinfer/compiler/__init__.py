@@ -12,25 +12,19 @@ from ..artifact import Artifact
 from ..backends.exact import ExactBackend
 from ..circuit import Circuit
 from ..encoder import TextEncoder, fused_deviation
-from ..errors import CompileError, InputError, require
+from ..errors import CompileError
 from ..manifest import CompiledSpec, FusedSpec, fused_source
 from ..readout import Readout
+from .assemble import assemble, checked_error, require_compiler
 from .check import SMALL, statevector_expectations
-from .factor import factor
-from .propagate import expand
 from .steps import cut_in_time, steps_of
-from .timeline import train_in_time
-from .train import train_of
 
 __all__ = ["Compiled", "compile_artifact", "compile_circuit", "statevector_expectations"]
 
 _CHECKED = 16
 _CHECKED_WIDE = 2
 """Rows for a circuit of so many qubits that one takes seconds."""
-_MAX_ERROR = 1e-4  # far above what float32 costs, far below what would change a label
 _MAX_FUSED_ERROR = 1e-5  # what float32 may cost where onnxruntime puts operators together
-_MAX_MULTIPLY_ADDS = 50_000_000
-"""Of a row of angles: 200 MB of constants."""
 
 
 @dataclass(frozen=True)
@@ -63,45 +57,16 @@ def compile_circuit(circuit: Circuit, *, max_error: float = 0.0, progress: bool 
         InputError: max_error is no number from 0 to 1.
         MissingExtraError: onnx or qiskit is not installed.
     """
-    for module in ("qiskit", "onnx", "threadpoolctl"):
-        require(module, feature="compiling a circuit", extra="compile")
-    from threadpoolctl import threadpool_limits
-    from tqdm import tqdm
-
-    from .graph import build_graph
-
-    if not 0 <= max_error <= 1:
-        raise InputError(f"max_error: found {max_error}; expected a number from 0 to 1")
+    require_compiler("compiling a circuit")
     gates = circuit.to_qiskit()
     in_time = cut_in_time(gates)
     steps = steps_of(gates, circuit.inputs, in_time=in_time)
-    trains, bound = [], 0.0
-    # Many small decompositions: more threads would only get into each other's way, and badly so on a busy machine.
-    with threadpool_limits(1, user_api="blas"):
-        masks = tqdm(circuit.observable_masks, unit=" observables", disable=None if progress else True)
-        for mask, label in zip(masks, circuit.observables, strict=True):
-            if in_time:
-                trains.append(train_in_time(steps, mask, label))
-            else:
-                polynomial = expand(steps, mask, label, max_error)
-                trains.append(train_of(polynomial))
-                bound = max(bound, polynomial.bound)
-        blocks = factor(trains)
-    work = sum(block.multiply_adds for block in blocks)
-    if work > _MAX_MULTIPLY_ADDS:
-        raise CompileError(
-            f"circuit: found a compiled form of {work} multiply-adds; expected at most {_MAX_MULTIPLY_ADDS}. "
-            "Allow a larger error, or run this circuit on backend='aer'"
-        )
-    graph = build_graph(blocks, len(circuit.inputs), len(circuit.observables))
+    strings = list(zip(circuit.observables, circuit.observable_masks, strict=True))
+    made = assemble(steps, strings, len(circuit.inputs), in_time=in_time, max_error=max_error, progress=progress)
     checked = _CHECKED if circuit.num_qubits <= SMALL else _CHECKED_WIDE
-    error = _largest_error(circuit, graph, checked)
-    if error > bound + _MAX_ERROR:
-        raise CompileError(
-            f"circuit: found an error of {error:.1e} in its compiled form; expected at most {bound + _MAX_ERROR:.1e}"
-        )
-    spec = CompiledSpec(circuit_sha256=circuit.sha256, max_error=error, checked=checked, bound=bound)
-    return Compiled(graph, spec, work)
+    error = checked_error(_largest_error(circuit, made.graph, checked), made.bound)
+    spec = CompiledSpec(circuit_sha256=circuit.sha256, max_error=error, checked=checked, bound=made.bound)
+    return Compiled(made.graph, spec, made.multiply_adds)
 
 
 def compile_artifact(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 
 from .factor import Block, Stage, harmonics
 
-__all__ = ["IR_VERSION", "OPSET", "build_graph"]
+__all__ = ["IR_VERSION", "OPSET", "build_graph", "described"]
 
 IR_VERSION = 8
 OPSET = 17
@@ -55,6 +55,14 @@ def build_graph(blocks: Sequence[Block], num_inputs: int, num_observables: int) 
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="qdinfer"
     )
     checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def described(graph: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The model with entries in its metadata."""
+    model = ModelProto.FromString(graph)
+    helper.set_model_props(model, dict(metadata))
     content: bytes = model.SerializeToString()
     return content
 

@@ -428,8 +428,8 @@ class TestReadoutNoise:
         ]
         for step in reversed(steps) if general_first else steps:
             step()
-        assert aer._readout_flips(model, 2) == [(pytest.approx(0.3), pytest.approx(0.1)), (0.1, 0.2)]
-        assert aer._readout_flips(None, 1) == [(0.0, 0.0)]
+        assert aer.readout_flips(model, 2) == [(pytest.approx(0.3), pytest.approx(0.1)), (0.1, 0.2)]
+        assert aer.readout_flips(None, 1) == [(0.0, 0.0)]
 
     def test_quantum_error_on_measurement(self, circuit: Circuit) -> None:
         model = NoiseModel()

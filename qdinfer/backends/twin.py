@@ -1,0 +1,238 @@
+"""A device's noise twin as a backend: what the device would answer, without it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..circuit import Circuit
+from ..errors import BackendError, InputError, whole_number
+from ..noise.twin import Twin
+from ..predictions import BoolArray, Expectations, FloatArray
+from ..session import OnnxSession
+from .base import MAX_SHOTS
+from .exact import BATCH
+from .sampling import Measured
+
+if TYPE_CHECKING:
+    from .settings import RuntimeSettings
+
+__all__ = ["TwinBackend", "twin_named"]
+
+_BITS = 2**24  # outcomes that are drawn at once: 64 MB as float32
+_CALIBRATION_SHOTS = 16_384  # of the empty circuit, as on a device
+_SURE = 1e-9  # variance under which an observable tells nothing about the others
+
+
+class TwinBackend:
+    """Evaluates a circuit as a device with a known noise would.
+
+    Without shots, the values are those of infinitely many. With shots, outcomes are drawn that have the twin's means
+    and, where the twin knows them, its covariances: each observable's chance is linear in the outcomes of those before
+    it (Qaqish 2003, doi:10.1093/biomet/90.2.455). Where such a chance would lie outside 0 to 1 it is cut off there.
+    """
+
+    def __init__(
+        self,
+        twin: Twin | str | os.PathLike[str],
+        *,
+        shots: int | None = None,
+        seed: int | None = None,
+        mitigate_readout: bool = False,
+    ) -> None:
+        """Load a twin.
+
+        Args:
+            twin: itself, or the path of its file.
+            shots: measurements a text; None for infinitely many.
+            seed: makes shots repeatable: the same seed and the same angles give the same outcomes. Only with shots.
+            mitigate_readout: whether readout error is divided out, as `RuntimeSettings.mitigate_readout` does, with a
+                calibration of its own of 16 384 shots.
+
+        Raises:
+            InputError: shots or seed out of range.
+            ArtifactError: the file is no twin.
+        """
+        if seed is not None and shots is None:
+            raise InputError(f"seed: found {seed!r} without shots; expected shots, or no seed for infinitely many")
+        self.twin = twin if isinstance(twin, Twin) else Twin.load(twin)
+        self._shots = None if shots is None else whole_number("shots", shots, 1, MAX_SHOTS)
+        self._seed = None if seed is None else whole_number("seed", seed, 0, 2**64 - 1)
+        self._mitigate = mitigate_readout
+        self._session = OnnxSession(f"{self.twin.name} (twin)", self.twin.graph, 1)
+
+    @property
+    def name(self) -> str:
+        """``"twin:DEVICE"``."""
+        return self.twin.name
+
+    def expectations(self, circuit: Circuit, angles: FloatArray) -> Expectations:
+        """See `Backend.expectations`.
+
+        Raises:
+            BackendError: the twin is that of another circuit.
+        """
+        if self._shots is not None:
+            return self.measure(circuit, angles, self._shots).expectations(self.name)
+        means, _ = self.moments(circuit, angles)
+        if self._mitigate:
+            means = means / self.factors
+        return Expectations(means, np.zeros(len(means), np.int64), self.name)
+
+    @property
+    def factors(self) -> FloatArray:
+        """(M,) what twirled readout damps each observable by."""
+        factors: FloatArray = self.twin.measured_twirled.sum(axis=1)
+        return factors
+
+    def moments(self, circuit: Circuit, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What one shot gives, on average.
+
+        Where readout is mitigated it is twirled, and its error still in these numbers: `factors` divides it out.
+
+        Returns:
+            (N, M) means of the outcomes; (N, M, M) their covariance, 0 between two of which nothing is known.
+
+        Raises:
+            InputError: angles of the wrong shape, or not finite.
+            BackendError: the twin is that of another circuit.
+        """
+        values = self._strings(circuit, angles)
+        means: FloatArray = values @ (self.twin.measured_twirled if self._mitigate else self.twin.measured).T
+        pairs = self.twin.pairs(symmetric=self._mitigate)
+        m = means.shape[1]
+        if pairs is None:
+            covariance = np.zeros((len(means), m, m))
+        else:
+            covariance = (values @ pairs.reshape(m * m, -1).T).reshape(-1, m, m) - means[:, :, None] * means[:, None]
+        covariance[:, range(m), range(m)] = np.maximum(0.0, 1 - means**2)
+        return means, covariance
+
+    def measure(self, circuit: Circuit, angles: FloatArray, shots: int, *, offset: int = 0) -> Measured:
+        """See `SamplingBackend.measure`. The shots that the backend was made with do not count here."""
+        shots = whole_number("shots", shots, 1, MAX_SHOTS)
+        offset = whole_number("offset", offset, 0, 2**63 - 1)
+        means, covariance = self.moments(circuit, angles)
+        m = means.shape[1]
+        random = np.random.default_rng(None if self._seed is None else _mixed(self._seed, offset, angles))
+        measured = _drawn(means, covariance, shots, random)
+        if not self._mitigate or not len(means):
+            return measured
+        # The empty circuit: every string is 1 before readout.
+        pairs = self.twin.pairs(symmetric=True)
+        errors = (
+            np.zeros((1, m, m)) if pairs is None else pairs.sum(axis=2)[None] - np.outer(self.factors, self.factors)
+        )
+        errors[:, range(m), range(m)] = np.maximum(0.0, 1 - self.factors**2)
+        return measured.mitigated(_drawn(self.factors[None], errors, max(_CALIBRATION_SHOTS, shots), random))
+
+    def _strings(self, circuit: Circuit, angles: FloatArray) -> FloatArray:
+        """(N, S + 1): the strings before readout, and 1."""
+        wanted = self.twin.spec.noise.circuit_sha256
+        if circuit.sha256 != wanted:
+            raise BackendError(
+                f"{self.name}: found the twin of circuit {wanted[:16]}…; expected that of {circuit.sha256[:16]}…: "
+                "make it again with `qdinfer forecast`"
+            )
+        rows = circuit.check_angles(angles).astype(np.float32, copy=False)
+        values = np.ones((len(rows), len(self.twin.spec.strings) + 1))
+        for start in range(0, len(rows), BATCH):
+            part = slice(start, start + BATCH)
+            values[part, :-1] = self._session.run("expectations", {"angles": rows[part]})
+        if not np.isfinite(values).all():
+            raise BackendError(f"{self.name}: found expectation values that are NaN or infinite; expected finite ones")
+        return values
+
+
+def twin_named(
+    device: str, circuit: Circuit, *, settings: RuntimeSettings | None = None, progress: bool = False
+) -> Twin:
+    """The twin of a device for a circuit, read from a file or compiled now.
+
+    Args:
+        device: ``fake:DEVICE``, ``ibm:DEVICE``, or a file: a noise file (.json) or a twin (.onnx).
+        circuit: the trained circuit.
+        settings: how the circuit is run; of these count the transpiler's seed, the layout and whether gates are
+            twirled.
+        progress: show a bar on stderr, if that is a terminal.
+
+    Raises:
+        InputError: no such device; a file that is no noise file.
+        ArtifactError: a file that is no twin.
+        BackendError: the device cannot run the circuit, or cannot be reached.
+        CompileError: the circuit has no compiled form.
+        MissingExtraError: an extra is not installed.
+    """
+    if device.endswith(".onnx"):
+        return Twin.load(device)
+    from ..compiler.noisy import compile_twin
+    from ..noise import DeviceNoise
+    from .runtime import RuntimeBackend, device_named
+    from .settings import RuntimeSettings
+
+    settings = settings or RuntimeSettings()
+    kind, _, name = device.partition(":")
+    if kind in ("fake", "ibm") and name:
+        backend = RuntimeBackend(device_named(name) if kind == "fake" else name, settings=settings)
+        isa = backend.prepare(circuit).isa
+        noise = DeviceNoise.from_backend(backend.device(circuit.num_qubits), circuit, isa)
+    elif device.endswith(".json"):
+        noise = DeviceNoise.load(device)
+    else:
+        raise InputError(
+            f"device: found {device!r}; expected fake:DEVICE, ibm:DEVICE, a noise file (.json) or a twin (.onnx)"
+        )
+    return compile_twin(circuit, noise, twirled=settings.twirl_gates, progress=progress)
+
+
+def _drawn(means: FloatArray, covariance: FloatArray, shots: int, random: np.random.Generator) -> Measured:
+    """Outcomes with these (N, M) means and (N, M, M) covariances, counted."""
+    m = means.shape[1]
+    slopes = _slopes(covariance)
+    own = np.eye(m, dtype=np.bool_)
+    parts = [Measured.from_bits(np.empty((0, shots, m), np.bool_), own)]
+    rows = max(1, _BITS // (shots * m))
+    for start in range(0, len(means), rows):
+        part = slice(start, start + rows)
+        within = max(1, _BITS // m)
+        counted = [
+            Measured.from_bits(_bits(means[part], slopes[part], min(within, shots - done), random), own)
+            for done in range(0, shots, within)
+        ]
+        whole = counted[0]
+        for more in counted[1:]:
+            whole = whole + more
+        parts.append(whole)
+    return Measured.concatenate(parts)
+
+
+def _slopes(covariance: FloatArray) -> FloatArray:
+    """(N, M, M) lower triangular: how each observable's chance depends on the outcomes of those before it."""
+    m = covariance.shape[1]
+    slopes = np.zeros_like(covariance)
+    fixed = np.diagonal(covariance, axis1=1, axis2=2) < _SURE
+    safe = covariance + np.eye(m) * fixed[:, None, :]  # what never changes explains nothing
+    for j in range(1, m):
+        known = np.where(fixed[:, :j], 0.0, covariance[:, :j, j])
+        slopes[:, j, :j] = (np.linalg.pinv(safe[:, :j, :j], hermitian=True) @ known[..., None])[..., 0]
+    return slopes
+
+
+def _bits(means: FloatArray, slopes: FloatArray, shots: int, random: np.random.Generator) -> BoolArray:
+    """(N, shots, M) bool: True for the outcome −1."""
+    n, m = means.shape
+    residuals = np.zeros((n, shots, m), np.float32)
+    bits = np.empty((n, shots, m), np.bool_)
+    for j in range(m):
+        expected = means[:, j, None] + (residuals[:, :, :j] @ slopes[:, j, :j, None].astype(np.float32))[..., 0]
+        bits[:, :, j] = random.random((n, shots), np.float32) >= (1 + expected) / 2
+        residuals[:, :, j] = np.where(bits[:, :, j], -1, 1) - means[:, j, None]
+    return bits
+
+
+def _mixed(seed: int, offset: int, angles: FloatArray) -> list[int]:
+    content = seed.to_bytes(8, "little") + offset.to_bytes(8, "little") + np.asarray(angles, np.float64).tobytes()
+    return list(hashlib.sha256(content).digest())
