@@ -23,7 +23,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        # Looking one up takes longer than counting.
         self._counters: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._classified: dict[str, Counter] = {}
         self._requests = Counter(
             "qdinfer_requests", "Answers, by route and status.", ["route", "status"], registry=self._registry
         )
@@ -49,15 +51,16 @@ class Metrics:
         self._waiting = Gauge("qdinfer_waiting_texts", "Texts in a queue.", ["model", "queue"], registry=self._registry)
 
     def watch(self, students: Iterable[ServedStudent]) -> None:
-        """Show how long the queues of these are."""
+        """Count for these, and show how long their queues are."""
         for student in students:
+            self._classified[student.name] = self._texts.labels(student.name)
             for queue in student.waiting:
                 self._waiting.labels(student.name, queue).set_function(partial(_length, student, queue))
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count an answer. Routes are templates, so that there are few of them."""
         counters = self._counters.get((route, status))
-        if counters is None:  # looking them up takes longer than counting
+        if counters is None:
             counters = self._requests.labels(route, str(status)), self._seconds.labels(route)
             self._counters[route, status] = counters
         counters[0].inc()
@@ -65,7 +68,7 @@ class Metrics:
 
     def texts(self, model: str, texts: int, truncated: int) -> None:
         """Count texts that were answered."""
-        self._texts.labels(model).inc(texts)
+        self._classified[model].inc(texts)
         if truncated:
             self._truncated.labels(model).inc(truncated)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from ..classifier import Classifier
 from ..predictions import BoolArray, Predictions
 from .batching import Batcher, Sliceable
@@ -25,9 +27,8 @@ _AT_A_TIME = 8.0
 """Weight of the texts that Aer samples at a time: it holds Python's lock meanwhile, and nobody else is answered."""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What is told of N texts, as columns of plain values.
+class Answers(msgspec.Struct, frozen=True):
+    """What is told of N texts, as columns of plain values. A Struct, for every request makes one.
 
     Attributes:
         backend: what computed the expectation values.
