@@ -23,6 +23,7 @@ def session(name: str, threads: int) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(f"{student}/{name}", options, providers=["CPUExecutionProvider"])
 
 

@@ -154,7 +154,7 @@ def quantize_weights(model: bytes) -> bytes:
     """Store the large weights as int8, a scale for each row or column.
 
     The graph turns them back to float32 before each product and quantizes no activations for a whole batch, which would
-    make an answer depend on the other texts. How the product is computed is onnxruntime's affair: see docs/distill.md.
+    make an answer depend on the other texts. onnxruntime has to be told not to do so by itself: see docs/distill.md.
     """
     graph_model = onnx.load_from_string(model)
     graph = graph_model.graph
