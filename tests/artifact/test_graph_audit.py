@@ -186,7 +186,7 @@ def audit(data: bytes) -> None:
         assert error.file == "encoder.onnx"  # noqa: PT017 - either outcome will do
         assert error.found  # noqa: PT017
         assert error.expected  # noqa: PT017
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
 
 
 @settings(max_examples=300, deadline=None)

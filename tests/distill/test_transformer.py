@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from qdinfer import Classifier, verify
 from qdinfer.errors import InputError
 from qdinfer.session import OnnxSession
 from qdistill.config import TransformerConfig, make_config
-from qdistill.encoders.angles import export_onnx
+from qdistill.encoders.angles import export_onnx, quantize_weights
 from qdistill.encoders.base import pad_rows, tokenize
 from qdistill.encoders.transformer import TransformerEncoder, transformer_tokenizer
 from qdistill.export import export
@@ -34,57 +36,70 @@ def made(bert: Path, **settings: Any) -> TransformerEncoder:
     return TransformerEncoder(TEXTS, transformer_tokenizer(str(bert)), 3, config, seed=0, fitted=np.arange(len(TEXTS)))
 
 
+Exported = Callable[..., tuple[TransformerEncoder, bytes]]
+
+
+@pytest.fixture(scope="module")
+def exported(bert: Path) -> Exported:
+    """An encoder with these settings and its graph, made once: an export takes seconds."""
+
+    @cache
+    def once(**settings: Any) -> tuple[TransformerEncoder, bytes]:
+        encoder = made(bert, **settings)
+        return encoder, export_onnx(encoder.module)
+
+    return once
+
+
 def run(encoder: TransformerEncoder, texts: list[str], graph: bytes, width: int | None = None) -> np.ndarray:
     ids, mask = pad_rows(tokenize(encoder.tokenizer, texts, encoder.max_tokens), encoder.pad_id, width)
     return OnnxSession("encoder.onnx", graph, 1).run("angles", {"input_ids": ids, "attention_mask": mask})
 
 
+CUT = {"layers": 2}
+WHOLE = {"layers": None, "min_count": 0}
 PAPER = {"frozen": True, "layers": None, "min_count": 0, "pooling": "last", "scaling": "minmax", "width": 10}
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"layers": 2}, {"layers": None, "min_count": 0}, {"frozen": True, "standardize": True}, PAPER],
+    [CUT, WHOLE, {"frozen": True, "standardize": True}, PAPER],
     ids=["contextual", "whole", "frozen", "paper"],
 )
-def test_exported_graph_gives_the_angles_of_training(bert: Path, settings: dict[str, Any]) -> None:
-    encoder = made(bert, **settings)
+def test_exported_graph_gives_the_angles_of_training(exported: Exported, settings: dict[str, Any]) -> None:
+    encoder, graph = exported(**settings)
     expected = encoder.angles(np.arange(len(TEXTS)))
     assert expected.shape == (5, 3)
     high = 10 if settings.get("scaling") == "minmax" else np.pi
     assert expected.min() >= 0
     assert expected.max() <= high
-    graph = export_onnx(encoder.module)
     found = run(encoder, TEXTS, graph)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(run(encoder, TEXTS, graph, 12), found, atol=1e-4)  # padding changes nothing
     np.testing.assert_allclose(run(encoder, TEXTS[:1], graph), found[:1], atol=1e-4)  # nor do the batch's other texts
 
 
-def test_int8_weights_move_the_angles_little(bert: Path) -> None:
-    encoder = made(bert, layers=2)
-    np.testing.assert_allclose(run(encoder, TEXTS, encoder.to_onnx()), encoder.angles(np.arange(5)), atol=0.1)
+def test_int8_weights_move_the_angles_little(exported: Exported) -> None:
+    encoder, graph = exported(**CUT)
+    np.testing.assert_allclose(run(encoder, TEXTS, quantize_weights(graph)), encoder.angles(np.arange(5)), atol=0.1)
 
 
-def test_pruned_vocabulary_maps_lost_words_to_unknown(bert: Path) -> None:
-    encoder = made(bert)
+def test_pruned_vocabulary_maps_lost_words_to_unknown(exported: Exported) -> None:
+    encoder, graph = exported(**CUT)
     assert encoder.module.body.get_input_embeddings().num_embeddings == len(WORDS) - 1  # no text has the zebra
-    graph = export_onnx(encoder.module)
     np.testing.assert_allclose(run(encoder, ["the zebra"], graph), run(encoder, ["the quagga"], graph), atol=1e-6)
-    whole = made(bert, min_count=0)
-    graph = export_onnx(whole.module)
+    whole, graph = exported(**WHOLE)
     assert np.abs(run(whole, ["the zebra"], graph) - run(whole, ["the quagga"], graph)).max() > 1e-3
 
 
-def test_tokens_of_few_texts_can_be_pruned(bert: Path) -> None:
-    encoder = made(bert, min_count=2)  # "share" and "price" are in one text only
+def test_tokens_of_few_texts_can_be_pruned(exported: Exported) -> None:
+    encoder, graph = exported(**CUT, min_count=2)  # "share" and "price" are in one text only
     assert encoder.module.body.get_input_embeddings().num_embeddings == len(WORDS) - 3
-    graph = export_onnx(encoder.module)
     np.testing.assert_allclose(run(encoder, ["the price"], graph), run(encoder, ["the zebra"], graph), atol=1e-6)
 
 
-def test_the_graph_says_nothing_of_where_it_was_made(bert: Path) -> None:
-    graph = made(bert, layers=1).to_onnx()
+def test_the_graph_says_nothing_of_where_it_was_made(exported: Exported) -> None:
+    graph = quantize_weights(exported(**CUT)[1])
     assert b"stack_trace" not in graph
     assert b".py" not in graph
 
@@ -109,8 +124,8 @@ def test_the_first_layers_are_kept(bert: Path) -> None:
     np.testing.assert_allclose(encoder.angles(np.arange(5)), expected, atol=1e-4)
 
 
-def test_large_weights_are_int8_and_small_ones_are_not(bert: Path) -> None:
-    graph = onnx.load_from_string(made(bert, min_count=0).to_onnx()).graph
+def test_large_weights_are_int8_and_small_ones_are_not(exported: Exported) -> None:
+    graph = onnx.load_from_string(quantize_weights(exported(**WHOLE)[1])).graph
     kinds = {tensor.data_type for tensor in graph.initializer if np.prod(tensor.dims) >= 4096 and len(tensor.dims) == 2}
     assert kinds == {onnx.TensorProto.INT8}
     assert onnx.TensorProto.FLOAT in {tensor.data_type for tensor in graph.initializer}

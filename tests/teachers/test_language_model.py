@@ -54,7 +54,7 @@ def test_neither_order_nor_batch_nor_padding_side_matter(make_llama: Make, llama
     np.testing.assert_allclose(two.next_token_logits(prompts(two)[::-1], [3, 4])[::-1], wanted, atol=1e-5)
     turned = two.hidden_states(TEXTS[::-1], [5, 2])
     for layer in (2, 5):
-        np.testing.assert_allclose(turned[layer][::-1], states[layer], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(turned[layer][::-1], states[layer], rtol=1e-5, atol=1e-4)
 
 
 def test_a_layer_is_the_same_with_and_without_later_ones(llama: Path) -> None:
