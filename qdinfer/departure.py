@@ -174,7 +174,7 @@ class _Pooled:
 
     def covariance(self, lines: FloatArray, variances: FloatArray, values: FloatArray) -> FloatArray:
         """(M, K, K): of K linear functions (K, N, M) of the values, from shots with these variances of a mean."""
-        total = np.einsum("inm,jnm,nm->mij", lines, lines, variances / self.factors**2)
+        total: FloatArray = np.einsum("inm,jnm,nm->mij", lines, lines, variances / self.factors**2)
         for rows, effect, variance in self._calibrations(values):
             common = (lines[:, rows] * effect).sum(axis=1)
             total += np.einsum("im,jm,m->mij", common, common, variance)

@@ -37,7 +37,7 @@ def measured_against_twin(comparison: Comparison) -> Figure:
     found, count = comparison.departure, len(comparison.observables)
     columns = min(count, _COLUMNS)
     rows = math.ceil(count / columns)
-    figure = new_figure(max(6.4, 3 * columns), 0.9 + 2.4 * rows)
+    figure = new_figure(max(6.4, 3 * columns), 0.9 + 2.6 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for j, panel in enumerate(panels.ravel()):
         if j >= count:
@@ -46,7 +46,7 @@ def measured_against_twin(comparison: Comparison) -> Figure:
         _panel(panel, found, j)
         verdict, place = found.verdicts[j], ", ".join(map(str, comparison.qubits[j]))
         weight = "normal" if verdict == AS_CALIBRATED else "bold"
-        panel.set_title(f"qubit {place}: {verdict}", fontsize="medium", fontweight=weight)
+        panel.set_title(f"qubit {place}\n{verdict}", fontsize="medium", fontweight=weight)
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names))
     figure.supxlabel("exact expectation value", fontsize="medium")
