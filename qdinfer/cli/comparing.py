@@ -29,8 +29,8 @@ What is printed of each observable, with the device's number of its qubits:
   shift     measured − twin, where the exact value is 0
   rms z     of (measured − twin) / standard error over texts: about 1 if shot noise is all
   verdict   as calibrated; or more damped, less damped, shifted to +1 or to −1 than the calibration says; or scattered:
-            off in some way that no line has. A device that is exactly its twin is said to depart anywhere in 5 % of
-            runs (Holm's correction for the number of tests)
+            off in some way that no line has. A device that is exactly its twin is said to depart anywhere in about 5 %
+            of runs (Holm's correction for the number of tests)
 
 A departure need not be the calibration's fault: crosstalk, coherent errors and drift are not in it. With many shots
 small departures are found too, so look at their size.

@@ -36,6 +36,8 @@ def twin_of(
 ) -> Twin:
     """The twin of a run, compiled for the circuit that the journal has: it is not transpiled anew.
 
+    Of the covariance of two observables it knows nothing, which no comparison needs.
+
     Args:
         journal: of the run.
         circuit: the student's.
@@ -71,7 +73,7 @@ def twin_of(
         raise InputError(
             f"device: found {device!r}; expected fake:DEVICE, ibm:DEVICE, a noise file (.json) or a twin (.onnx)"
         )
-    return compile_twin(circuit, noise, twirled=bool(journal.identity["twirl gates"]), progress=progress)
+    return compile_twin(circuit, noise, twirled=bool(journal.identity["twirl gates"]), pairs=False, progress=progress)
 
 
 def check_noise(journal: Journal, noise: DeviceNoise) -> None:

@@ -190,7 +190,7 @@ def test_a_device_that_is_simulated_with_its_own_noise_is_as_calibrated(
     serve: Callable[..., StandIn], classifier: Classifier, student_path: Path, tmp_path: Path, run: Command
 ) -> None:
     serve(["FakeFez:full"], seed=1)
-    few = TEXTS[:8]  # each takes Aer seconds
+    few = TEXTS[:5]  # each takes Aer seconds
     with open_run(tmp_path / "run.db", classifier, few, shots=1000, limits=Limits()) as measuring:
         measuring.wait()
     out, _ = run("runs", "compare", tmp_path / "run.db", student_path)
