@@ -1,4 +1,7 @@
-"""Commands about runs on IBM Quantum: what one costs, how it stands, and its end; and the run behind `predict`."""
+"""Commands about runs on IBM Quantum: what one costs, how it stands, and its end; and the run behind `predict`.
+
+What a run says of its device is in `comparing`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..tabular import read_table
-from .framework import Help, add_command, add_debug, counted
+from . import comparing
+from .framework import Help, add_command, add_debug, counted, note
 from .options import DEFAULT_SHOTS, device_options, input_options, runtime_backend, shots_given
 
 if TYPE_CHECKING:
@@ -54,7 +58,10 @@ def add_commands(commands: Any) -> None:
     device_options(costing)
 
     runs = commands.add_parser(
-        "runs", help="show or cancel a run on IBM Quantum", description="Show or cancel a run.", formatter_class=Help
+        "runs",
+        help="show, cancel or judge a run on IBM Quantum",
+        description="Show or cancel a run, or compare what it measured with its device's calibration.",
+        formatter_class=Help,
     )
     actions = runs.add_subparsers(metavar="ACTION", required=True)
     for name, function, summary, text in (
@@ -67,6 +74,7 @@ def add_commands(commands: Any) -> None:
         action.set_defaults(function=function)
         if name == "show":
             action.add_argument("--json", action="store_true", help="print JSON")
+    comparing.add_action(actions)
 
 
 def journal_options(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +124,7 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
     backend = classifier.backend
     if not isinstance(backend, RuntimeBackend):
         raise InputError(f"--backend {arguments.backend}: found {type(backend).__name__}; expected a device of IBM's")
-    backend.note = _note
+    backend.note = note
     shots = shots_given(arguments)
     run = Run.open(
         arguments.journal,
@@ -131,7 +139,7 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
         try:
             _watch(run.steps(detach=arguments.detach))
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
-            _note(_LATER.format(arguments.journal))
+            note(_LATER.format(arguments.journal))
             raise
         now = run.progress()
         if not run.complete:
@@ -142,12 +150,6 @@ def measured(arguments: argparse.Namespace, classifier: Classifier, texts: list[
 
 
 _LATER = "jobs go on at the service: run the same command again to collect them, or `qdinfer runs cancel {}`"
-
-
-def _note(text: str) -> None:
-    from tqdm import tqdm  # slow to import; its write() keeps out of a bar's way
-
-    tqdm.write(f"qdinfer: note: {text}", file=sys.stderr)
 
 
 def _watch(steps: Any) -> None:
@@ -247,6 +249,6 @@ def _show(arguments: argparse.Namespace) -> int:
 def _cancel(arguments: argparse.Namespace) -> int:
     from ..runs import cancel
 
-    cancelled, left = cancel(arguments.journal, note=_note)
+    cancelled, left = cancel(arguments.journal, note=note)
     print(f"{counted(cancelled, 'job')} cancelled; {left} had ended before")
     return 0

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from ..errors import ArtifactError, CircuitError, InputError, JournalError, QdinferError
 
-__all__ = ["Help", "Parser", "add_command", "add_debug", "counted", "progress", "run_command"]
+__all__ = ["Help", "Parser", "add_command", "add_debug", "counted", "note", "progress", "run_command"]
 
 _BAD_INPUT = (
     InputError,
@@ -133,6 +133,13 @@ def progress(
 
     with tqdm(total=total, desc=title, unit=" texts") as bar:
         yield bar.update
+
+
+def note(text: str) -> None:
+    """Say something in one line on stderr."""
+    from tqdm import tqdm  # slow to import; its write() keeps out of a bar's way
+
+    tqdm.write(f"qdinfer: note: {text}", file=sys.stderr)
 
 
 def counted(number: int, noun: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .answers import certainty_histogram, confusion_matrix, reliability_diagram
 from .circuits import circuit_diagram
+from .departures import measured_against_twin
 from .noise import accuracy_against_shots, exact_against_noisy
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "circuit_diagram",
     "confusion_matrix",
     "exact_against_noisy",
+    "measured_against_twin",
     "reliability_diagram",
 ]

@@ -17,7 +17,18 @@ from ..circuit import Circuit
 from ..errors import InputError, whole_number
 from ..predictions import FloatArray, IntArray
 
-__all__ = ["AutoShots", "Chunk", "Identity", "chunk_of", "identify", "plan_round", "run_tag", "split", "text_hashes"]
+__all__ = [
+    "AutoShots",
+    "Chunk",
+    "Identity",
+    "chunk_of",
+    "identify",
+    "identify_student",
+    "plan_round",
+    "run_tag",
+    "split",
+    "text_hashes",
+]
 
 
 @dataclass(frozen=True)
@@ -80,27 +91,29 @@ class Chunk:
     seconds: float
 
 
-def identify(
-    artifact: Artifact, backend: RuntimeBackend, shots: int | AutoShots, texts: Sequence[str], name: str
-) -> Identity:
-    """The identity of a run: student, device, settings, shots and texts.
+def identify_student(artifact: Artifact) -> Identity:
+    """What of a run's identity is the student's.
 
-    Of a student, only what decides about angles, circuit and readout counts, so it may be compiled in between.
+    Only what decides about angles, circuit and readout counts, so it may be compiled in between.
     """
     manifest = artifact.manifest
     readout = json.dumps(
         [manifest.labels, manifest.readout.weights, manifest.readout.bias, manifest.readout.temperature]
     )
-    identity: Identity = {
+    return {
         "student": manifest.name,
         "tokenizer": _digest(artifact.files["tokenizer.json"]),
         "encoder": _digest(artifact.files["encoder.onnx"]),
         "circuit": Circuit.from_artifact(artifact).sha256,
         "readout": _digest(readout.encode()),
-        "backend": backend.name,
-        "name": name,
-        "number of texts": len(texts),
     }
+
+
+def identify(
+    artifact: Artifact, backend: RuntimeBackend, shots: int | AutoShots, texts: Sequence[str], name: str
+) -> Identity:
+    """The identity of a run: student, device, settings, shots and texts."""
+    identity = {**identify_student(artifact), "backend": backend.name, "name": name, "number of texts": len(texts)}
     identity |= {key.replace("_", " "): value for key, value in asdict(backend.settings).items()}
     identity |= {"shots": shots} if isinstance(shots, int) else {"shots": "auto", **asdict(shots)}
     return dict(json.loads(json.dumps(identity)))  # as it comes back from a journal
