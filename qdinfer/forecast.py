@@ -29,8 +29,7 @@ SETTLED = 0.99
 """Share of labels that shall be those of infinitely many shots."""
 CURVE = tuple(4**k for k in range(2, 10))
 """Shots a text of the points of a curve."""
-_LABELS = 2**17  # drawn at least for a mean, where no interval is asked for
-_FEWEST = 200  # runs for that, at least
+_FEWEST, _LABELS = 200, 2**17  # runs, and labels over all of them, for a mean
 _NUMBERS = 2**22  # drawn at once: 16 MB as float32
 _CLOSE = 1.01  # to which the shots needed are looked for
 
@@ -46,11 +45,7 @@ class Share(NamedTuple):
 class Point(NamedTuple):
     """Means over runs with so many shots a text.
 
-    Attributes:
-        shots: a text.
-        accuracy: share of right labels; None without true labels.
-        as_exact: share of labels that are the exact ones.
-        settled: share of labels that are those of infinitely many shots on the device.
+    Shares of labels: the true ones (None if not known), the exact ones, and those of infinitely many shots there.
     """
 
     shots: int
@@ -64,8 +59,7 @@ class Workload:
     """N texts made ready for any number of forecasts: encoded once, with their exact values.
 
     Attributes:
-        circuit: the student's.
-        readout: the student's.
+        circuit, readout: the student's.
         angles: (N, P) float32.
         exact: (N, M) exact expectation values.
         labels: (N,) the true class of each text, by its number; None where it is not known.
@@ -214,15 +208,9 @@ def forecast(
 
 @dataclass(frozen=True)
 class _Answers:
-    """What a device measures.
+    """What a device measures: (N, M) means, with (N, M, M) square roots of the covariance of one shot in float32.
 
-    Attributes:
-        readout: the student's.
-        seed: of all draws, so that those with other shots have the same chance in them.
-        means: (N, M) of the outcomes.
-        roots: (N, M, M) float32, square roots of the covariance of one shot.
-        factors: (M,) what the means are divided by.
-        factor_root: (M, M) square root of the covariance of one shot of the calibration; 0 where there is none.
+    The means are divided by (M,) factors, which are measured too, with the (M, M) square root of their covariance.
     """
 
     readout: Readout

@@ -11,6 +11,7 @@ from ..inspection import printable
 
 __all__ = ["Row", "table", "verdict"]
 
+_NORMAL = 100
 _SETTLED = f"{100 * SETTLED:.0f} %"
 
 
@@ -121,9 +122,11 @@ def _about(count: float) -> str:
 
 
 def _shots(count: int | None) -> str:
-    """Rounded up to two digits, for they are not known better."""
+    """Rounded up to two digits, for they are not known better; with few shots, normal errors say little."""
     if count is None:
         return "never"
+    if count < _NORMAL:
+        return f"under {_NORMAL}"
     unit = 10 ** max(0, len(str(count)) - 2)
     return str(-(-count // unit) * unit)
 

@@ -230,7 +230,8 @@ def _texts(arguments: argparse.Namespace, classes: Sequence[str]) -> tuple[list[
         raise InputError(f"{arguments.input}: found no rows; expected texts")
     if asked is None and not any(_LABEL in row for row in rows):
         return column(rows, given), None
-    labels = checked_texts([row.get(asked or _LABEL) for row in rows], "labels")
+    found: list[Any] = [row.get(asked or _LABEL) for row in rows]  # jsonl may lack it in some
+    labels = checked_texts(found, "labels")
     check_labels(classes, labels, f"{arguments.input} row")
     return column(rows, given), labels
 

@@ -52,6 +52,8 @@ def test_what_else_may_be_said(told: Forecast) -> None:
     same = replace(told, flipped=Share(0.0001, 0, 0.01), shots_needed=None)
     assert "changes next to nothing" in verdict([Row("device", same, None, None)])
     assert "No number of shots settles 99 % of its labels." in verdict([Row("device", same, None, None)])
+    few = replace(told, shots_needed=7)
+    assert "under 100 shots a text settle 99 % of its labels." in verdict([Row("device", few, None, None)])
     unlabelled = replace(told, accuracy=None, exact_accuracy=None, limit_accuracy=None, shots_needed=5000)
     said = verdict([Row("device", unlabelled, None, None)])
     assert "nobody knows whether that is for the better" in said
