@@ -71,9 +71,8 @@ class OnnxSession:
         options.intra_op_num_threads = self._threads or available_cpus()
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # Weights of one byte are for the disk. onnxruntime would round activations to one byte too, to values that differ
-        # by up to 0.04 in the angles between CPUs with and without instructions for that, and by version; and it
-        # would be slower.
+        # Weights of one byte are for the disk. onnxruntime would round activations to one byte too, which moves angles
+        # by up to 0.04, by other amounts on other CPUs and in other versions; and it would be slower.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, which is not audited
         # Spinning keeps a core busy between calls, which an app or a server that embeds this would notice.

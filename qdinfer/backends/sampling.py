@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import BackendError, InputError
 from ..predictions import BoolArray, Expectations, FloatArray, IntArray
 
-__all__ = ["Measured"]
+__all__ = ["Measured", "check_factors"]
 
 _BLOCK = 2**24  # signs held at once, as float32: 64 MB. Also, what is summed in float32 stays exact below 2²⁴.
 _CLEAR = 5.0  # standard errors that a damping factor must be above 0, for its reciprocal to be nearly normal
@@ -61,7 +61,7 @@ class Measured:
         if (self.factors is None) != (self.factor_covariance is None):
             raise InputError("measured: found only one of factors and factor_covariance; expected both or neither")
         if self.factors is not None and self.factor_covariance is not None:
-            _check_factors(self.factors, self.factor_covariance)
+            check_factors(self.factors, self.factor_covariance)
 
     @property
     def values(self) -> FloatArray:
@@ -216,7 +216,12 @@ def _same_mitigation(parts: Sequence[Measured]) -> None:
         raise InputError("measured: found shots with readout mitigation and shots without; expected one or the other")
 
 
-def _check_factors(factors: FloatArray, covariance: FloatArray) -> None:
+def check_factors(factors: FloatArray, covariance: FloatArray) -> None:
+    """See that damping factors (N, M), whose errors have the covariance (N, M, M), can be divided by.
+
+    Raises:
+        BackendError: one cannot, see `Measured`.
+    """
     errors = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     unclear = np.argwhere(~(factors > _CLEAR * errors))
     if len(unclear):

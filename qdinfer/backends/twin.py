@@ -18,12 +18,15 @@ from .exact import BATCH
 from .sampling import Measured
 
 if TYPE_CHECKING:
+    from ..noise import DeviceNoise
+    from .runtime import RuntimeBackend
     from .settings import RuntimeSettings
 
-__all__ = ["TwinBackend", "twin_named"]
+__all__ = ["CALIBRATION_SHOTS", "TwinBackend", "device_noise", "twin_named"]
 
+CALIBRATION_SHOTS = 16_384
+"""Of the empty circuit, at least, as on a device."""
 _BITS = 2**24  # outcomes that are drawn at once: 64 MB as float32
-_CALIBRATION_SHOTS = 16_384  # of the empty circuit, as on a device
 _SURE = 1e-9  # variance under which an observable tells nothing about the others
 
 
@@ -88,6 +91,16 @@ class TwinBackend:
         factors: FloatArray = self.twin.measured_twirled.sum(axis=1)
         return factors
 
+    @property
+    def factor_covariance(self) -> FloatArray:
+        """(M, M) covariance of one shot of the empty circuit, whose mean is `factors`: every string is 1 there."""
+        factors = self.factors
+        pairs = self.twin.pairs(symmetric=True)
+        m = len(factors)
+        covariance: FloatArray = np.zeros((m, m)) if pairs is None else pairs.sum(axis=2) - np.outer(factors, factors)
+        covariance[range(m), range(m)] = np.maximum(0.0, 1 - factors**2)
+        return covariance
+
     def moments(self, circuit: Circuit, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
         """What one shot gives, on average.
 
@@ -116,18 +129,12 @@ class TwinBackend:
         shots = whole_number("shots", shots, 1, MAX_SHOTS)
         offset = whole_number("offset", offset, 0, 2**63 - 1)
         means, covariance = self.moments(circuit, angles)
-        m = means.shape[1]
         random = np.random.default_rng(None if self._seed is None else _mixed(self._seed, offset, angles))
         measured = _drawn(means, covariance, shots, random)
         if not self._mitigate or not len(means):
             return measured
-        # The empty circuit: every string is 1 before readout.
-        pairs = self.twin.pairs(symmetric=True)
-        errors = (
-            np.zeros((1, m, m)) if pairs is None else pairs.sum(axis=2)[None] - np.outer(self.factors, self.factors)
-        )
-        errors[:, range(m), range(m)] = np.maximum(0.0, 1 - self.factors**2)
-        return measured.mitigated(_drawn(self.factors[None], errors, max(_CALIBRATION_SHOTS, shots), random))
+        calibration = _drawn(self.factors[None], self.factor_covariance[None], max(CALIBRATION_SHOTS, shots), random)
+        return measured.mitigated(calibration)
 
     def _strings(self, circuit: Circuit, angles: FloatArray) -> FloatArray:
         """(N, S + 1): the strings before readout, and 1."""
@@ -145,6 +152,19 @@ class TwinBackend:
         if not np.isfinite(values).all():
             raise BackendError(f"{self.name}: found expectation values that are NaN or infinite; expected finite ones")
         return values
+
+
+def device_noise(backend: RuntimeBackend, circuit: Circuit) -> DeviceNoise:
+    """What a device reports of the noise on a circuit, as the backend runs it there.
+
+    Raises:
+        BackendError: the device cannot run the circuit, does not tell how long its gates take, or cannot be reached.
+        InputError: the device reports something that cannot be.
+    """
+    from ..noise import DeviceNoise
+
+    isa = backend.prepare(circuit).isa
+    return DeviceNoise.from_backend(backend.device(circuit.num_qubits), circuit, isa)
 
 
 def twin_named(
@@ -177,8 +197,7 @@ def twin_named(
     kind, _, name = device.partition(":")
     if kind in ("fake", "ibm") and name:
         backend = RuntimeBackend(device_named(name) if kind == "fake" else name, settings=settings)
-        isa = backend.prepare(circuit).isa
-        noise = DeviceNoise.from_backend(backend.device(circuit.num_qubits), circuit, isa)
+        noise = device_noise(backend, circuit)
     elif device.endswith(".json"):
         noise = DeviceNoise.load(device)
     else:

@@ -20,6 +20,7 @@ Hugging Face Hub.
   qdinfer predict STUDENT --input texts.csv --output labelled.csv
   qdinfer evaluate STUDENT --input labelled.csv
   qdinfer report STUDENT --input labelled.csv
+  qdinfer forecast STUDENT --input labelled.csv --device fake:FakeFez ibm:DEVICE
   qdinfer estimate STUDENT --input texts.csv --backend ibm:DEVICE --shots 1000
   qdinfer inspect STUDENT --circuit
   qdinfer serve STUDENT
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import durable, predicting, reporting, serving, students
+    from . import durable, forecasting, predicting, reporting, serving, students
 
     parser = Parser("qdinfer", description=_DESCRIPTION, formatter_class=Help)
     parser.add_argument("--version", action="version", version=f"qdinfer {__version__}")
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     predicting.add_commands(commands)
     students.add_commands(commands)
     reporting.add_commands(commands)
+    forecasting.add_commands(commands)
     durable.add_commands(commands)
     serving.add_commands(commands)
     return parser

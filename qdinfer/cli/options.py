@@ -21,6 +21,7 @@ __all__ = [
     "DEFAULT_SHOTS",
     "backend_options",
     "device_options",
+    "gate_options",
     "given_backend",
     "input_options",
     "runtime_backend",
@@ -70,11 +71,10 @@ def device_options(parser: argparse.ArgumentParser) -> None:
     shots.add_argument("--max-shots", type=int, metavar="N", help="with --shots auto: of a text (default: 4096)")
     device = parser.add_argument_group("on fake and IBM devices")
     device.add_argument("--mitigate-readout", action="store_true", help="divide readout error out, by calibration")
-    device.add_argument("--twirl-gates", action="store_true", help="Pauli-twirl the two-qubit gates")
+    gate_options(device)
     device.add_argument(
         "--dynamical-decoupling", choices=["XX", "XpXm", "XY4"], help="sequence for idle qubits (default: none)"
     )
-    device.add_argument("--seed-transpiler", type=int, default=0, metavar="N", help="default: 0")
     device.add_argument(
         "--mode", choices=["batch", "session", "job"], default="batch", help="how jobs are scheduled (default: batch)"
     )
@@ -85,6 +85,12 @@ def device_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="texts × shots in one job (default: 10000000, IBM's limit)",
     )
+
+
+def gate_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of what gates a device runs."""
+    group.add_argument("--twirl-gates", action="store_true", help="Pauli-twirl the two-qubit gates")
+    group.add_argument("--seed-transpiler", type=int, default=0, metavar="N", help="default: 0")
 
 
 def _backend_name(text: str) -> str:

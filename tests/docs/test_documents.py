@@ -66,6 +66,10 @@ ADDRESS = "127.0.0.1:8000"
 """Of servers, as the documents name it; the tests use a port that is free."""
 
 
+SLOW = ("tutorial.md", "integrations.md", "twin.md")
+"""Pages that take over some seconds, beside those that name a device."""
+
+
 def blocks(path: Path) -> list[tuple[str, str]]:
     """Language and code of what is to be run, in the page's order."""
     return re.findall(r"```(python|sh)\n(.*?)```", path.read_text(), re.DOTALL)
@@ -81,7 +85,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def pages() -> list[object]:
     found = [path for path in DOCUMENTS if blocks(path)]
-    slow = [path for path in found if DEVICE in path.read_text() or path.name in ("tutorial.md", "integrations.md")]
+    slow = [path for path in found if DEVICE in path.read_text() or path.name in SLOW]
     return [
         pytest.param(path, id=str(path.relative_to(ROOT)), marks=[pytest.mark.slow] * (path in slow)) for path in found
     ]
