@@ -55,6 +55,7 @@ class TwinBackend:
         Raises:
             InputError: shots or seed out of range.
             ArtifactError: the file is no twin.
+            BackendError: readout is mitigated, and so bad that nothing is left of an observable.
         """
         if seed is not None and shots is None:
             raise InputError(f"seed: found {seed!r} without shots; expected shots, or no seed for infinitely many")
@@ -63,6 +64,11 @@ class TwinBackend:
         self._seed = None if seed is None else whole_number("seed", seed, 0, 2**64 - 1)
         self._mitigate = mitigate_readout
         self._session = OnnxSession(f"{self.twin.name} (twin)", self.twin.graph, 1)
+        if mitigate_readout and not (self.factors > 0).all():
+            raise BackendError(
+                f"{self.name}: found a readout that damps an observable by {self.factors.min():.3g}; expected more "
+                "than 0: nothing is left to mitigate"
+            )
 
     @property
     def name(self) -> str:
