@@ -120,7 +120,7 @@ def _placed(noise: DeviceNoise, circuit: Circuit, twirled: bool) -> _Placed:
         isa = isa_from_json(json.dumps(noise.isa))
     except JournalError as error:
         raise InputError(f"noise of {noise.device}: {error}") from error
-    used = {parameter.name for parameter in isa.parameters}  # not all: the transpiler drops what no bit depends on
+    used = {parameter.name for parameter in isa.parameters}  # some may have cancelled out
     if len(noise.measured) != circuit.num_qubits or not used <= {*circuit.inputs}:
         raise InputError(
             f"noise of {noise.device}: found a circuit of {len(noise.measured)} qubits and inputs {sorted(used)}; "
@@ -137,7 +137,7 @@ def _placed(noise: DeviceNoise, circuit: Circuit, twirled: bool) -> _Placed:
             continue
         if not isinstance(operation, Gate | Delay):
             raise InputError(
-                f"noise of {noise.device}: found {operation.name} in its circuit; expected gates, delays and measurement"
+                f"noise of {noise.device}: found {operation.name} in its circuit; expected gates and delays"
             )
         qubits = [isa.find_bit(qubit).index for qubit in instruction.qubits]
         seconds = operation.duration if operation.name == "delay" else 0.0
