@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from benchmarks.twin import aer_values, unread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pauli_prop import propagate_through_circuit
@@ -21,6 +20,7 @@ from qiskit_aer.noise import NoiseModel, PauliLindbladError, ReadoutError, depol
 from qiskit_ibm_runtime.fake_provider import FakeGuadalupeV2, FakeManilaV2
 from students import dense_circuit, entangled_circuit
 
+from benchmarks.twin import aer_values, unread
 from qdinfer import AerBackend, Circuit, CompileError, InputError
 from qdinfer.backends.isa import to_isa
 from qdinfer.backends.twin import TwinBackend
@@ -70,13 +70,14 @@ def pauli_noise() -> NoiseModel:
     return model
 
 
+@pytest.fixture(scope="module")
+def manila() -> tuple[BackendV2, NoiseModel]:
+    backend = FakeManilaV2()
+    return backend, NoiseModel.from_backend(backend)
+
+
 class TestDevices:
     """The device's own noise, with relaxation while qubits wait."""
-
-    @pytest.fixture(scope="class")
-    def manila(self) -> tuple[BackendV2, NoiseModel]:
-        backend = FakeManilaV2()
-        return backend, NoiseModel.from_backend(backend)
 
     @pytest.mark.parametrize("idling", [True, False])
     def test_as_it_is(self, idling: bool, manila: tuple[BackendV2, NoiseModel]) -> None:
@@ -288,6 +289,7 @@ class TestRefusals:
             compile_twin(entangled_circuit(3), msgspec.structs.replace(self.NOISE, isa=isa))
 
 
+@pytest.mark.filterwarnings("ignore:Casting complex values")  # inside pauli-prop
 def test_is_what_pauli_prop_says() -> None:
     """Pauli-Lindblad noise behind every gate, at given angles, by an independent library."""
     circuit = observed(entangled_circuit(4), "IIIZ", "ZIII", "IZIZ", "ZZZZ")

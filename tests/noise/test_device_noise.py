@@ -181,7 +181,7 @@ class TestNoiseModels:
         assert found["sx", (1,)] == pytest.approx({"X": 0.1})
         assert found["sx", (0,)] == pytest.approx({"X": 0.0025, "Y": 0.0025, "Z": 0.0025})
         assert found["cx", (0, 1)] == pytest.approx({"XI": 0.2, "YZ": 0.1})  # the gate's first qubit first
-        assert found["cx", (1, 2)] == pytest.approx({pauli: 0.05 / 16 for pauli in found["cx", (1, 2)]})
+        assert found["cx", (1, 2)] == pytest.approx(dict.fromkeys(found["cx", (1, 2)], 0.05 / 16))
         assert len(found["cx", (1, 2)]) == 15
         assert found["rz", (0,)] == {}
         assert {qubit.qubit for qubit in noise.qubits} == {0, 1, 2}
