@@ -82,7 +82,8 @@ def compile_twin(
     found = OnnxSession("twin", made.graph, 1).run("expectations", {"angles": angles})
     error = checked_error(_largest_error(steps, strings, angles[:_CHECKED], found), made.bound)
     labels = [label_of(mask) for mask in masks]
-    own = found[:, [labels.index(label) for label in circuit.observables]]
+    columns = dict(zip(labels, found.T, strict=True)) | {"I" * circuit.num_qubits: np.ones(rows)}
+    own = np.stack([columns[label] for label in circuit.observables], axis=1)
     spec = TwinSpec(
         format=FORMAT,
         noise=noise,

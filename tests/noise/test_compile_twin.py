@@ -141,7 +141,7 @@ class TestDevices:
 
     def test_data_again_and_again(self, manila: tuple[BackendV2, NoiseModel]) -> None:
         backend, model = manila
-        circuit = uploading_circuit()
+        circuit = uploading_circuit(3, 4)
         noise = DeviceNoise.from_backend(backend, circuit, to_isa(circuit, backend))
         assert cut_in_time(circuit.to_qiskit())
         angles = angles_of(circuit)
@@ -242,7 +242,7 @@ def test_readout_map_is_flipping_every_bit(
 
 class TestAllowance:
     def test_what_is_left_out_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        circuit = dense_circuit(5, 6, 0.15)
+        circuit = dense_circuit(5, 6, 0.02)
         model = pauli_noise()
         noise, angles = DeviceNoise.from_noise_model(model, circuit), angles_of(circuit)
         whole = TwinBackend(compile_twin(circuit, noise, pairs=False)).expectations(circuit, angles).values
@@ -250,9 +250,9 @@ class TestAllowance:
         monkeypatch.setattr("qdinfer.compiler.propagate.MAX_ARRAY", 2**6)
         with pytest.raises(CompileError, match=r"found \d+ terms"):
             compile_twin(circuit, noise, pairs=False)
-        twin = compile_twin(circuit, noise, pairs=False, max_error=0.3)
+        twin = compile_twin(circuit, noise, pairs=False, max_error=0.5)
         found = TwinBackend(twin).expectations(circuit, angles).values
-        assert 0 < twin.spec.bound <= 0.3
+        assert 0 < twin.spec.bound <= 0.5
         assert 1e-6 < np.abs(found - whole).max() <= twin.spec.bound + 1e-6
         assert twin.spec.error <= twin.spec.bound + 1e-4
 

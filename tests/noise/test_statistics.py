@@ -57,7 +57,6 @@ def test_small_circuits(num_qubits: int) -> None:
     circuit = entangled_circuit(num_qubits)
     z = z_scores(circuit, angles_of(circuit, -(-LEAST // num_qubits)))
     own = z[:, :num_qubits]
-    print("Z", num_qubits, own.size, own.std(), z.size, z.std())
     assert own.size >= LEAST
     assert own.std() == pytest.approx(1, abs=0.1)
     assert z.std() == pytest.approx(1, abs=0.1)
@@ -78,6 +77,5 @@ def test_published_students() -> None:
         circuit = Circuit.from_artifact(Artifact.open(MODELS / name))
         z.append(z_scores(circuit, angles_of(circuit, 3)).ravel())
     joined = np.concatenate(z)
-    print("Z", [(len(each), each.std()) for each in z], joined.std())
     assert len(joined) >= LEAST
     assert joined.std() == pytest.approx(1, abs=0.1)

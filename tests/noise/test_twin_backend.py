@@ -16,7 +16,7 @@ from students import entangled_circuit, tiny
 
 from qdinfer import AdaptiveBackend, BackendError, Circuit, Classifier, InputError
 from qdinfer.backends import backend_for
-from qdinfer.backends.twin import TwinBackend, twin_named
+from qdinfer.backends.twin import TwinBackend, _drawn, twin_named
 from qdinfer.compiler.noisy import compile_twin
 from qdinfer.noise import DeviceNoise
 from qdinfer.noise.twin import Twin
@@ -128,6 +128,17 @@ class TestShots:
         np.testing.assert_allclose(measured.values[:, 4], 1, atol=1e-3)
         z = (measured.values[:, 0] - np.cos(angles[:, 0])) / np.sin(angles[:, 0]) * 100
         assert z.std() == pytest.approx(1, abs=0.35)  # of 40 values
+
+    def test_means_stay_where_chances_are_cut_off(self) -> None:
+        """Few of many outcomes that are possible: no chances linear in other outcomes make those alone."""
+        random = np.random.default_rng(1)
+        signs = 1 - 2 * np.indices((2,) * 4).reshape(4, -1).T
+        chances = random.dirichlet(np.full(16, 0.1), 80)
+        means = chances @ signs
+        covariance = np.einsum("ns,sj,sk->njk", chances, signs, signs) - means[:, :, None] * means[:, None]
+        variances = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 1e-4)
+        z = (_drawn(means, covariance, 4096, random).values - means) / np.sqrt(variances / 4096)
+        assert z.std() == pytest.approx(1, abs=0.15)  # of 320 values; 2.5 and more if the chances are only cut off
 
     def test_without_pairs_only_covariances_are_lost(self, twin: Twin) -> None:
         circuit, angles = CIRCUITS["products"], rows(80)
