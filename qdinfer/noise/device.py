@@ -108,8 +108,8 @@ class DeviceNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
             _check_gate(gate, {qubit.qubit for qubit in self.qubits})
         if len(self._qubits) != len(self.qubits) or len(self._gates) != len(self.gates):
             raise InputError("noise: found a qubit or a gate twice; expected each once")
-        for qubit in self.measured:
-            self._qubit(qubit)
+        for place in self.measured:
+            self._qubit(place)
 
     @classmethod
     def from_backend(

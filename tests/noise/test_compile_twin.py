@@ -242,12 +242,12 @@ def test_readout_map_is_flipping_every_bit(
 
 class TestAllowance:
     def test_what_is_left_out_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        circuit = dense_circuit(5, 6, 0.02)
+        circuit = dense_circuit(7, 3, 0.1)
         model = pauli_noise()
         noise, angles = DeviceNoise.from_noise_model(model, circuit), angles_of(circuit)
         whole = TwinBackend(compile_twin(circuit, noise, pairs=False)).expectations(circuit, angles).values
-        monkeypatch.setattr("qdinfer.compiler.propagate.MAX_TERMS", 2**6)
-        monkeypatch.setattr("qdinfer.compiler.propagate.MAX_ARRAY", 2**6)
+        monkeypatch.setattr("qdinfer.compiler.propagate.MAX_TERMS", 150)
+        monkeypatch.setattr("qdinfer.compiler.propagate.MAX_ARRAY", 100)
         with pytest.raises(CompileError, match=r"found \d+ terms"):
             compile_twin(circuit, noise, pairs=False)
         twin = compile_twin(circuit, noise, pairs=False, max_error=0.5)
