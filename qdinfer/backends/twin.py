@@ -27,6 +27,9 @@ __all__ = ["CALIBRATION_SHOTS", "TwinBackend", "device_noise", "twin_named"]
 CALIBRATION_SHOTS = 16_384
 """Of the empty circuit, at least, as on a device."""
 _BITS = 2**24  # outcomes that are drawn at once: 64 MB as float32
+_PILOT = 4096  # shots that tell how to make up for chances that are cut off
+_STEPS = 4  # of Newton's method, which settles in two or three
+_LEAST = 0.05  # share of chances within 0 to 1: fewer make no slope to rely on
 _SURE = 1e-9  # variance under which an observable tells nothing about the others
 
 
@@ -35,7 +38,10 @@ class TwinBackend:
 
     Without shots, the values are those of infinitely many. With shots, outcomes are drawn that have the twin's means
     and, where the twin knows them, its covariances: each observable's chance is linear in the outcomes of those before
-    it (Qaqish 2003, doi:10.1093/biomet/90.2.455). Where such a chance would lie outside 0 to 1 it is cut off there.
+    it (Qaqish 2003, doi:10.1093/biomet/90.2.455). Where such a chance would lie outside 0 to 1 it is cut off there, and
+    all chances of that observable are moved so that its mean stays: the means are right, and the covariances less so.
+    On `topic` at FakeFez's noise, products of two outcomes were off by up to 0.03 so, about as much as 1000 shots err,
+    in half of the texts not at all.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class TwinBackend:
         Raises:
             InputError: shots or seed out of range.
             ArtifactError: the file is no twin.
+            BackendError: readout is mitigated, and so bad that nothing is left of an observable.
         """
         if seed is not None and shots is None:
             raise InputError(f"seed: found {seed!r} without shots; expected shots, or no seed for infinitely many")
@@ -66,6 +73,11 @@ class TwinBackend:
         self._seed = None if seed is None else whole_number("seed", seed, 0, 2**64 - 1)
         self._mitigate = mitigate_readout
         self._session = OnnxSession(f"{self.twin.name} (twin)", self.twin.graph, 1)
+        if mitigate_readout and not (self.factors > 0).all():
+            raise BackendError(
+                f"{self.name}: found a readout that damps an observable by {self.factors.min():.3g}; expected more "
+                "than 0: nothing is left to mitigate"
+            )
 
     @property
     def name(self) -> str:
@@ -213,12 +225,13 @@ def _drawn(means: FloatArray, covariance: FloatArray, shots: int, random: np.ran
     slopes = _slopes(covariance)
     own = np.eye(m, dtype=np.bool_)
     parts = [Measured.from_bits(np.empty((0, shots, m), np.bool_), own)]
-    rows = max(1, _BITS // (shots * m))
+    rows = max(1, _BITS // (max(shots, _PILOT) * m))
     for start in range(0, len(means), rows):
         part = slice(start, start + rows)
         within = max(1, _BITS // m)
+        _, shifts = _bits(means[part], slopes[part], _PILOT, random)
         counted = [
-            Measured.from_bits(_bits(means[part], slopes[part], min(within, shots - done), random), own)
+            Measured.from_bits(_bits(means[part], slopes[part], min(within, shots - done), random, shifts)[0], own)
             for done in range(0, shots, within)
         ]
         whole = counted[0]
@@ -240,16 +253,38 @@ def _slopes(covariance: FloatArray) -> FloatArray:
     return slopes
 
 
-def _bits(means: FloatArray, slopes: FloatArray, shots: int, random: np.random.Generator) -> BoolArray:
-    """(N, shots, M) bool: True for the outcome −1."""
+def _bits(
+    means: FloatArray, slopes: FloatArray, shots: int, random: np.random.Generator, shifts: FloatArray | None = None
+) -> tuple[BoolArray, FloatArray]:
+    """(N, shots, M) bool: True for the outcome −1; and the (N, M) shifts, found on these shots if none are given."""
     n, m = means.shape
+    found = np.zeros((n, m)) if shifts is None else shifts
     residuals = np.zeros((n, shots, m), np.float32)
     bits = np.empty((n, shots, m), np.bool_)
     for j in range(m):
         expected = means[:, j, None] + (residuals[:, :, :j] @ slopes[:, j, :j, None].astype(np.float32))[..., 0]
+        if shifts is None:
+            found[:, j] = _shift(expected)
+        expected += found[:, j, None]
         bits[:, :, j] = random.random((n, shots), np.float32) >= (1 + expected) / 2
         residuals[:, :, j] = np.where(bits[:, :, j], -1, 1) - means[:, j, None]
-    return bits
+    return bits, found
+
+
+def _shift(expected: FloatArray) -> FloatArray:
+    """(N,) what (N, shots) expectations have to be moved by, so that cutting them off at ±1 leaves their mean.
+
+    By Newton's method on a function that rises, with a slope of the share that is not cut off.
+    """
+    shift = np.zeros(len(expected))
+    wanted = np.clip(expected.mean(axis=1), -1, 1)
+    for _ in range(_STEPS):
+        moved = expected + shift[:, None]
+        cut = np.abs(moved) > 1
+        if not cut.any():
+            break
+        shift += (wanted - np.clip(moved, -1, 1).mean(axis=1)) / np.maximum(1 - cut.mean(axis=1), _LEAST)
+    return shift
 
 
 def _mixed(seed: int, offset: int, angles: FloatArray) -> list[int]:

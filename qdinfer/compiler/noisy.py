@@ -12,7 +12,7 @@ import numpy as np
 
 from ..backends.isa import isa_from_json
 from ..circuit import Circuit
-from ..errors import InputError
+from ..errors import InputError, JournalError
 from ..noise import DeviceNoise
 from ..noise.twin import FORMAT, KEY, Twin, TwinSpec, label_of, strings_of
 from ..predictions import BoolArray, FloatArray
@@ -58,7 +58,8 @@ def compile_twin(
 
     Raises:
         CompileError: the circuit has no such form, or none of a reasonable size.
-        InputError: the noise is that of another circuit; max_error is no number from 0 to 1.
+        InputError: the noise is that of another circuit, or has one that cannot be read; max_error is no number from
+            0 to 1.
         MissingExtraError: onnx or qiskit is not installed.
     """
     require_compiler("compiling a twin")
@@ -69,7 +70,7 @@ def compile_twin(
             f"noise of {noise.device}: found that of circuit {noise.circuit_sha256[:16]}…; expected that of "
             f"{circuit.sha256[:16]}…"
         )
-    placed = _placed(noise, twirled)
+    placed = _placed(noise, circuit, twirled)
     in_time = cut_in_time(placed.gates)
     steps = steps_of(placed.gates, circuit.inputs, in_time=in_time, noise=placed.noise)
     masks = strings_of(circuit.observable_masks, pairs=pairs)
@@ -81,7 +82,8 @@ def compile_twin(
     found = OnnxSession("twin", made.graph, 1).run("expectations", {"angles": angles})
     error = checked_error(_largest_error(steps, strings, angles[:_CHECKED], found), made.bound)
     labels = [label_of(mask) for mask in masks]
-    own = found[:, [labels.index(label) for label in circuit.observables]]
+    columns = dict(zip(labels, found.T, strict=True)) | {"I" * circuit.num_qubits: np.ones(rows)}
+    own = np.stack([columns[label] for label in circuit.observables], axis=1)
     spec = TwinSpec(
         format=FORMAT,
         noise=noise,
@@ -110,11 +112,21 @@ class _Placed:
     noise: list[Real]
 
 
-def _placed(noise: DeviceNoise, twirled: bool) -> _Placed:
+def _placed(noise: DeviceNoise, circuit: Circuit, twirled: bool) -> _Placed:
     from qiskit import QuantumCircuit
+    from qiskit.circuit import Delay, Gate
     from qiskit.circuit.library import IGate
 
-    isa = isa_from_json(json.dumps(noise.isa))
+    try:
+        isa = isa_from_json(json.dumps(noise.isa))
+    except JournalError as error:
+        raise InputError(f"noise of {noise.device}: {error}") from error
+    used = {parameter.name for parameter in isa.parameters}  # some may have cancelled out
+    if len(noise.measured) != circuit.num_qubits or not used <= {*circuit.inputs}:
+        raise InputError(
+            f"noise of {noise.device}: found a circuit of {len(noise.measured)} qubits and inputs {sorted(used)}; "
+            f"expected {circuit.num_qubits} and {sorted(circuit.inputs)}"
+        )
     places = {place: bit for bit, place in enumerate(noise.measured)}
     for known in noise.qubits:
         places.setdefault(known.qubit, len(places))
@@ -124,6 +136,10 @@ def _placed(noise: DeviceNoise, twirled: bool) -> _Placed:
         operation = instruction.operation
         if operation.name in ("measure", "barrier"):
             continue
+        if not isinstance(operation, Gate | Delay):
+            raise InputError(
+                f"noise of {noise.device}: found {operation.name} in its circuit; expected gates and delays"
+            )
         qubits = [isa.find_bit(qubit).index for qubit in instruction.qubits]
         seconds = operation.duration if operation.name == "delay" else 0.0
         follows.append(noise.after(operation.name, qubits, seconds, twirled=twirled))

@@ -19,6 +19,7 @@ __all__ = ["Real", "depolarizing", "joined", "pauli_channel", "pauli_probabiliti
 Real = NDArray[np.float64]
 
 _LETTERS = "IXYZ"
+_NOTHING = 1e-12
 _SIGNS: Real = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], np.float64)
 """−1 where two Paulis anticommute."""
 
@@ -27,8 +28,8 @@ def depolarizing(error: float, transfers: Sequence[Real]) -> Real:
     """A gate's depolarizing error, so large that with the relaxation during the gate its average infidelity is `error`.
 
     With F the relaxation's average gate fidelity and d = 2ᵏ, the channel (1 − p)·1 + p·D, D completely depolarizing,
-    has p = d·(error − (1 − F)) / (d·F − 1); nothing where relaxation alone is as bad. This is how Aer derives a
-    device's noise model.
+    has p = d·(error − (1 − F)) / (d·F − 1); p = 0 where relaxation alone is as bad, or leaves nothing to lose. This
+    is how Aer derives a device's noise model.
 
     Args:
         error: the gate's average infidelity, as a calibration reports it.
@@ -43,7 +44,8 @@ def depolarizing(error: float, transfers: Sequence[Real]) -> Real:
     entanglement = float(np.prod([np.trace(each) / 4 for each in transfers]))
     fidelity = (dimension * entanglement + 1) / (dimension + 1)
     error = min(error, dimension / (dimension + 1))
-    lost = max(0.0, dimension * (error - (1 - fidelity)) / (dimension * fidelity - 1))
+    left = dimension * fidelity - 1
+    lost = max(0.0, dimension * (error - (1 - fidelity)) / left) if left > _NOTHING else 0.0
     lost = min(lost, 4**k / (4**k - 1))
     return np.diag([1.0, *[1 - lost] * (4**k - 1)])
 
@@ -91,7 +93,8 @@ def pauli_channel(probabilities: Mapping[str, float]) -> Real:
     """(4ᵏ, 4ᵏ): the channel that applies each Pauli with its probability, and nothing otherwise.
 
     Args:
-        probabilities: Pauli string → probability, the first letter that of the first qubit.
+        probabilities: Pauli string → probability, the first letter that of the first qubit; at least one, which may
+            be that of the identity: it has what the others leave, whatever is said of it.
     """
     k = len(next(iter(probabilities)))
     strings = _strings(k)

@@ -34,7 +34,7 @@ _MAX_BYTES = 2**24
 _SUM = 1e-9  # by which probabilities may exceed 1
 
 _IDLE = ("delay",)
-_FREE = ("barrier", "measure", "reset")
+_FREE = ("barrier", "measure")
 
 
 class QubitNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -108,6 +108,8 @@ class DeviceNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
             _check_gate(gate, {qubit.qubit for qubit in self.qubits})
         if len(self._qubits) != len(self.qubits) or len(self._gates) != len(self.gates):
             raise InputError("noise: found a qubit or a gate twice; expected each once")
+        for place in self.measured:
+            self._qubit(place)
 
     @classmethod
     def from_backend(
@@ -201,7 +203,8 @@ class DeviceNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
     def scaled(self, factor: float) -> DeviceNoise:
         """A device with error rates times that: gate errors and readout errors, and T1 and T2 divided by it.
 
-        Probabilities stop at those of a completely depolarizing gate, and of a coin for a readout.
+        Probabilities stop at those of a completely depolarizing gate, and of a coin for a readout; those that are
+        beyond already do not grow.
 
         Raises:
             InputError: the factor is no positive number.
@@ -213,8 +216,8 @@ class DeviceNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
                 each.qubit,
                 None if each.t1 is None else each.t1 / factor,
                 None if each.t2 is None else each.t2 / factor,
-                min(0.5, each.read_1_as_0 * factor),
-                min(0.5, each.read_0_as_1 * factor),
+                min(max(0.5, each.read_1_as_0), each.read_1_as_0 * factor),
+                min(max(0.5, each.read_0_as_1), each.read_0_as_1 * factor),
             )
             for each in self.qubits
         ]
@@ -260,11 +263,17 @@ class DeviceNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
         Raises:
             InputError: the ISA circuit does not measure them all, once each.
         """
-        rows = self.isa.get("instructions", [])
-        places = {row[3][0]: row[1][0] for row in rows if row[0] == "measure"}
-        if not places or sorted(places) != list(range(len(places))) or len({*places.values()}) != len(places):
-            raise InputError(f"noise of {self.device}: found a circuit that does not measure each of its qubits once")
-        return tuple(places[bit] for bit in range(len(places)))
+        try:
+            read = sorted((row[3][0], row[1][0]) for row in self.isa["instructions"] if row[0] == "measure")
+        except (LookupError, TypeError):
+            read = []
+        places = tuple(place for _, place in read)
+        if not read or [bit for bit, _ in read] != [*range(len(read))] or len({*places}) != len(places):
+            raise InputError(
+                f"noise of {self.device}: found no circuit of a device in isa, or one that does not measure each of "
+                "its qubits once; expected one as qdinfer.backends.isa.isa_to_json writes it"
+            )
+        return places
 
     def reading(self, qubit: int) -> Real:
         """(4, 4): what the readout of a qubit makes of Z.
@@ -310,13 +319,14 @@ def _places(isa: QuantumCircuit) -> list[tuple[str, tuple[int, ...]]]:
 def _gate_errors(model: NoiseModel) -> dict[tuple[str, tuple[int, ...]], dict[str, float]]:
     """The Paulis after each gate, by its name and qubits; no qubits where they are those of any."""
     from qiskit.quantum_info import PTM
-    from qiskit_aer.noise import QuantumError
+    from qiskit_aer.noise import PauliLindbladError, QuantumError
 
     found = {}
     for error in model.to_dict()["errors"]:
-        if error["type"] != "qerror":
+        if error["type"] == "roerror":
             continue
-        channel = QuantumError.from_dict(error)
+        kind = PauliLindbladError if error["type"] == "plerror" else QuantumError
+        channel = kind.from_dict(error)
         k = channel.num_qubits
         # Qiskit's first qubit is the last letter of a Pauli.
         fidelities = np.diagonal(PTM(channel.to_quantumchannel()).data).real.reshape((4,) * k).transpose().ravel()
@@ -342,7 +352,7 @@ def _scaled_gate(gate: GateNoise, factor: float) -> GateNoise:
         return GateNoise(gate.gate, gate.qubits, min(2**k / (2**k + 1), gate.error * factor), gate.seconds)
     most = (4**k - 1) / 4**k
     total = sum(gate.paulis.values())
-    scale = min(factor, most / total) if total else factor
+    scale = min(factor, max(1.0, most / total)) if total else factor
     return GateNoise(gate.gate, gate.qubits, paulis={pauli: p * scale for pauli, p in gate.paulis.items()})
 
 

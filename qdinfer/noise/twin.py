@@ -65,6 +65,10 @@ class TwinSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         wide = {len(string) for string in (*self.observables, *self.strings)}
         if len(wide) != 1 or any(string.strip("IZ") for string in (*self.observables, *self.strings)):
             raise InputError("twin: found observables that are no Pauli-Z strings of one length")
+        if wide != {len(self.noise.measured)}:
+            raise InputError(
+                f"twin: found noise of {len(self.noise.measured)} qubits; expected {wide.pop()}, as observables have"
+            )
         needed = {label_of(mask) for mask in strings_of(masks_of(self.observables), pairs=self.pairs)}
         if not needed <= {*self.strings} or len(self.damping) != len(self.observables):
             raise InputError("twin: found strings or dampings missing; expected those of all observables")
@@ -96,7 +100,7 @@ class Twin:
             ArtifactError: it is no twin, or not a sound one.
         """
         angles = (Port("angles", "float32", (None, None)),)
-        audit_onnx(file, content, angles, (Port("expectations", "float32", (None, None)),))
+        audit_onnx(file, content, angles, (Port("expectations", "float32", (None, None)),))  # before it is read on
         described = onnx_metadata(content).get(KEY)
         if described is None:
             raise ArtifactError(file, "an ONNX model that is no twin", "one that `qdinfer forecast --save` made")
@@ -104,6 +108,7 @@ class Twin:
             spec = msgspec.json.decode(described, type=TwinSpec)
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise ArtifactError(file, f"a description that cannot be read ({error})", "that of a twin") from error
+        audit_onnx(file, content, angles, (Port("expectations", "float32", (None, len(spec.strings))),))
         return cls(content, spec)
 
     @classmethod
