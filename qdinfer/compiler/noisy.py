@@ -17,7 +17,7 @@ from ..noise import DeviceNoise
 from ..noise.twin import FORMAT, KEY, Twin, TwinSpec, label_of, strings_of
 from ..predictions import BoolArray, FloatArray
 from ..session import OnnxSession
-from .assemble import assemble, checked_error, require_compiler
+from .assemble import Assembled, assemble, checked_error, require_compiler
 from .check import SMALL, statevector_expectations
 from .propagate import expand
 from .steps import Real, Step, cut_in_time, steps_of
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_twin"]
 
+_DENSE = 30_000
+"""Multiply-adds of the observables alone, above which their products would take minutes to compile."""
 _CHECKED = 4
 _PROBED = 64
 """Rows at which a circuit of few qubits is held against the ideal one."""
@@ -38,7 +40,7 @@ def compile_twin(
     noise: DeviceNoise,
     *,
     twirled: bool = False,
-    pairs: bool = True,
+    pairs: bool | None = None,
     max_error: float = 0.0,
     progress: bool = False,
 ) -> Twin:
@@ -52,7 +54,8 @@ def compile_twin(
         noise: the device's, for this circuit.
         twirled: whether relaxation is Pauli-twirled, as randomized gates make it: it damps then, and pulls nothing to
             |0⟩.
-        pairs: compile the products of two observables as well, for the covariance of shots.
+        pairs: compile the products of two observables as well, for the covariance of shots, which takes about twenty
+            times as long. None: unless the observables alone are dense, as where data goes around a ring.
         max_error: see `compile_circuit`.
         progress: show a bar on stderr, if that is a terminal.
 
@@ -73,15 +76,23 @@ def compile_twin(
     placed = _placed(noise, circuit, twirled)
     in_time = cut_in_time(placed.gates)
     steps = steps_of(placed.gates, circuit.inputs, in_time=in_time, noise=placed.noise)
-    masks = strings_of(circuit.observable_masks, pairs=pairs)
     spare = np.zeros(placed.gates.num_qubits - circuit.num_qubits, np.bool_)
-    strings = [(label_of(mask), np.concatenate([mask, spare])) for mask in masks]
-    made = assemble(steps, strings, len(circuit.inputs), in_time=in_time, max_error=max_error, progress=progress)
+
+    def compiled(pairs: bool) -> tuple[Assembled, list[tuple[str, BoolArray]]]:
+        masks = strings_of(circuit.observable_masks, pairs=pairs)
+        strings = [(label_of(mask), np.concatenate([mask, spare])) for mask in masks]
+        size = len(circuit.inputs)
+        return assemble(steps, strings, size, in_time=in_time, max_error=max_error, progress=progress), strings
+
+    made, strings = compiled(bool(pairs))
+    if pairs is None and made.multiply_adds <= _DENSE:
+        pairs = True
+        made, strings = compiled(pairs)
     rows = _PROBED if circuit.num_qubits <= SMALL else _CHECKED
     angles = np.random.default_rng(0).uniform(-np.pi, np.pi, (rows, len(circuit.inputs))).astype(np.float32)
     found = OnnxSession("twin", made.graph, 1).run("expectations", {"angles": angles})
     error = checked_error(_largest_error(steps, strings, angles[:_CHECKED], found), made.bound)
-    labels = [label_of(mask) for mask in masks]
+    labels = [label for label, _ in strings]
     columns = dict(zip(labels, found.T, strict=True)) | {"I" * circuit.num_qubits: np.ones(rows)}
     own = np.stack([columns[label] for label in circuit.observables], axis=1)
     spec = TwinSpec(
@@ -89,7 +100,7 @@ def compile_twin(
         noise=noise,
         observables=circuit.observables,
         strings=tuple(labels),
-        pairs=pairs,
+        pairs=bool(pairs),
         twirled=twirled,
         error=error,
         checked=_CHECKED,
