@@ -47,12 +47,16 @@ ELSEWHERE = (
     "qdistill label topic_train.csv",
     "qdistill compare topic_train.csv",
     "qdinfer evaluate exported_models/topic --input topic_test.csv",
+    "qdinfer evaluate hardy --input topic_test.csv",
     "uvicorn ",
     "jupyter ",
     "python examples/serverless/",
 )
 """Commands that other tests run, or that need data which are not in the repository."""
 
+
+SLOW = ("distill.md", "integrations.md", "tutorial.md")
+"""Pages that take over five seconds. So do all that name a device of IBM's."""
 
 NOISE = ("ignore:::mlflow.types.type_hints", "ignore:::mlflow.models.utils")
 """Warnings of MLflow's own. Any other is an error."""
@@ -81,7 +85,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def pages() -> list[object]:
     found = [path for path in DOCUMENTS if blocks(path)]
-    slow = [path for path in found if DEVICE in path.read_text() or path.name in ("tutorial.md", "integrations.md")]
+    slow = [path for path in found if DEVICE in path.read_text() or path.name in SLOW]
     return [
         pytest.param(path, id=str(path.relative_to(ROOT)), marks=[pytest.mark.slow] * (path in slow)) for path in found
     ]
