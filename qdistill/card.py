@@ -51,7 +51,7 @@ A quantum student: a text classifier that turns a text into {len(circuit.inputs)
 - Labels: {", ".join(f"`{label}`" for label in manifest.labels)}
 - Data: {provenance.data or "not given"}
 - Teacher: {provenance.teacher or "none; trained on labels"}
-
+{_device(provenance.settings)}
 ## Run it
 
 ```python
@@ -88,6 +88,16 @@ print(clf.predict(["some text"]))
 
 {"| setting | value |" + chr(10) + "|---|---|" + chr(10) + settings if settings else ""}
 Made with {provenance.made_with}.
+"""
+
+
+def _device(settings: Mapping[str, object]) -> str:
+    """For which device it was trained, if for one."""
+    if "device" not in settings:
+        return ""
+    return f"""\
+- Trained for: {settings["device"]} at {settings["device_shots"]} shots a text. Its readout expects values as damped as
+  there; the exact engine, on which it is measured below, does not damp them, and is too sure of its answers.
 """
 
 

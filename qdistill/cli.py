@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdinfer import __version__
 from qdinfer.cli import Parser, add_debug, run_command
+from qdinfer.cli.options import DEFAULT_SHOTS
 from qdinfer.errors import InputError, MissingExtraError, require
 from qdinfer.manifest import Provenance
 from qdinfer.saving import check_destination
@@ -39,6 +40,7 @@ Train a student on labelled texts, and on what a teacher said of them and of oth
   qdistill train train.csv --test test.csv --output topic
   qdistill train train.csv --output sharp --encoder contextual --transformer all-MiniLM-L6-v2
   qdistill train few.csv --unlabelled more.csv --teacher teacher.jsonl --output distilled
+  qdistill train train.csv --twin topic.twin.onnx --shots 1000 --output hardy
 """
 _PACK = """\
 Make a student from parts that were trained elsewhere.
@@ -108,6 +110,15 @@ def _add_making(commands: Any) -> None:
     train.add_argument(
         "--comparison", metavar="FOLDER", type=Path, help="of `qdistill compare` with the same options, for its card"
     )
+    train.add_argument(
+        "--twin",
+        metavar="FILE",
+        type=Path,
+        help="train for the device of this noise twin, which is that of a student with the same --ansatz",
+    )
+    train.add_argument(
+        "--shots", type=int, metavar="N", help=f"of a text on the twin's device (default: {DEFAULT_SHOTS})"
+    )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same student (default: 0)")
     train.set_defaults(function=_train)
 
@@ -153,7 +164,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
     if arguments.encoder == "folded" and arguments.transformer is not None and arguments.comparison is None:
         raise InputError("--encoder folded: found --transformer, which it does not have; expected none")
-    config = training_config(arguments, seed=arguments.seed)
+    config = _for_device(arguments, training_config(arguments, seed=arguments.seed))
     provenance = Provenance(
         data=arguments.about_data or Path(arguments.data).name,
         license=arguments.license,
@@ -174,6 +185,20 @@ def _train(arguments: argparse.Namespace) -> int:
         compared=compared,
     )
     return _save(artifact, reason, arguments)
+
+
+def _for_device(arguments: argparse.Namespace, config: TrainConfig) -> TrainConfig:
+    if arguments.twin is None:
+        if arguments.shots is not None:
+            raise InputError("--shots: found it without --twin, on whose device it would act; expected both or neither")
+        return config
+    if arguments.comparison is not None:
+        raise InputError(
+            "--comparison: found --twin, and `qdistill compare` trains for no device; expected one of them"
+        )
+    from .device import trained_for
+
+    return trained_for(config, arguments.twin, shots=DEFAULT_SHOTS if arguments.shots is None else arguments.shots)
 
 
 def _compared(arguments: argparse.Namespace, config: TrainConfig) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qdinfer.errors import InputError
 
-__all__ = ["ENCODERS", "FoldedConfig", "TrainConfig", "TransformerConfig", "make_config"]
+__all__ = ["ENCODERS", "DeviceConfig", "FoldedConfig", "TrainConfig", "TransformerConfig", "make_config"]
 
 
 class _Settings(BaseModel):
@@ -51,6 +51,25 @@ class TransformerConfig(_Settings):
     max_tokens: int = Field(default=128, ge=2, description="longer texts are cut")
 
 
+class DeviceConfig(_Settings):
+    """A device that a student is trained for: over its shots of a text it gives, on average, offsets + slopes · ⟨Z⟩."""
+
+    name: str
+    offsets: tuple[float, ...] = Field(description="one for each qubit: what readout adds")
+    slopes: tuple[float, ...] = Field(description="one for each qubit: what gates and readout leave of its value")
+    shots: int = Field(ge=1)
+
+    def flat(self) -> dict[str, str | int]:
+        """All settings, for a manifest."""
+        slopes, offsets = (" ".join(f"{value:.3f}" for value in values) for values in (self.slopes, self.offsets))
+        return {
+            "device": self.name,
+            "device_shots": self.shots,
+            "device_slopes": slopes,
+            "device_offsets": offsets,
+        }
+
+
 class TrainConfig(_Settings):
     """Everything that decides what student the same texts give."""
 
@@ -69,14 +88,18 @@ class TrainConfig(_Settings):
     js: bool = Field(default=False, description="add the Jensen-Shannon term of the QD-LLM paper")
     dev_fraction: float = Field(default=0.1, gt=0, lt=1, description="of each class, held out to choose the best epoch")
     seed: int = Field(default=0, ge=0, description="same seed, texts and machine: same student")
+    device: DeviceConfig | None = Field(default=None, description="trained for; None: for exact values")
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """All settings in one level, for a manifest; a path becomes its name."""
         settings = self.model_dump()
         inner = settings.pop("encoder")
+        del settings["device"]
         if "path" in inner:
             inner["path"] = str(inner["path"]).rstrip("/").rsplit("/", 1)[-1]
-        return settings | {f"encoder_{name}": value for name, value in inner.items()}
+        # Left out where there is none: a comparison's results go by the digest of these settings.
+        device = {} if self.device is None else self.device.flat()
+        return settings | device | {f"encoder_{name}": value for name, value in inner.items()}
 
 
 ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

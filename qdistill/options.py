@@ -72,7 +72,7 @@ def training_config(arguments: argparse.Namespace, **settings: Any) -> TrainConf
 
 def command_line(arguments: argparse.Namespace) -> str:
     """The command as it was given, with file names in place of paths, which mean nothing elsewhere."""
-    options = ["data", "test", "golden", "output", "teacher", "unlabelled", "transformer", "comparison"]
+    options = ["data", "test", "golden", "output", "teacher", "unlabelled", "transformer", "comparison", "twin"]
     options += ["tokenizer", "encoder", "circuit", "readout"]
     paths = {Path(value) for name in options if (value := getattr(arguments, name, None)) is not None}
 

@@ -47,12 +47,16 @@ ELSEWHERE = (
     "qdistill label topic_train.csv",
     "qdistill compare topic_train.csv",
     "qdinfer evaluate exported_models/topic --input topic_test.csv",
+    "qdinfer evaluate hardy --input topic_test.csv",
     "uvicorn ",
     "jupyter ",
     "python examples/serverless/",
 )
 """Commands that other tests run, or that need data which are not in the repository."""
 
+
+SLOW = ("distill.md", "integrations.md", "tutorial.md")
+"""Pages that take over five seconds. So do all that name a device of IBM's."""
 
 NOISE = ("ignore:::mlflow.types.type_hints", "ignore:::mlflow.models.utils")
 """Warnings of MLflow's own. Any other is an error."""
