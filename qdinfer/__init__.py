@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .backends.primitive import PrimitiveBackend
     from .backends.runtime import RuntimeBackend
     from .backends.settings import RuntimeSettings
+    from .backends.twin import TwinBackend
     from .circuit import Circuit
     from .classifier import Classifier
     from .compiler import compile_artifact, compile_circuit
@@ -74,6 +75,7 @@ _HOMES = {  # public name → module that defines it
     "SamplingBackend": "backends.base",
     "TextEncoder": "encoder",
     "TruncationWarning": "errors",
+    "TwinBackend": "backends.twin",
     "Verification": "verification",
     "compile_artifact": "compiler",
     "compile_circuit": "compiler",
@@ -109,6 +111,7 @@ __all__ = [
     "SamplingBackend",
     "TextEncoder",
     "TruncationWarning",
+    "TwinBackend",
     "Verification",
     "__version__",
     "compile_artifact",

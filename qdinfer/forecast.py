@@ -122,6 +122,8 @@ class Forecast:
         texts: how many.
         shots: of each text.
         mitigated: whether readout error is divided out.
+        correlated: whether it is known how the shots of two observables vary together; if not, they are taken to be
+            independent.
         exact_accuracy: the share of right labels by exact values; None without true labels, as the next two.
         accuracy: that by a run.
         limit_accuracy: that by infinitely many shots on the device.
@@ -140,6 +142,7 @@ class Forecast:
     texts: int
     shots: int
     mitigated: bool
+    correlated: bool
     exact_accuracy: float | None
     accuracy: Share | None
     limit_accuracy: float | None
@@ -194,6 +197,7 @@ def forecast(
         texts=len(work),
         shots=shots,
         mitigated=mitigate_readout,
+        correlated=twin.spec.pairs,
         exact_accuracy=work.exact_accuracy,
         accuracy=right[0] if right else None,
         limit_accuracy=None if work.labels is None else float(np.mean(limit == work.labels)),

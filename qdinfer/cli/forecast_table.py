@@ -91,7 +91,10 @@ def verdict(rows: Sequence[Row]) -> str:
     among = f", one of {equal} that are equal to a label" if equal > 1 else ""
     flips = told.flipped.mean * told.texts
     changed = f"{_about(flips)} of {told.texts} labels would be other ones than the exact ones"
-    return f"Best: {best.title}{cost}{among}; {changed}. {_worth(told, flips)} {_enough(told)}"
+    words = [f"Best: {best.title}{cost}{among}; {changed}.", _worth(told, flips), _enough(told)]
+    if not all(row.forecast.correlated for row in rows):
+        words.append("How the shots of two qubits vary together is not known: they were taken to be independent.")
+    return " ".join(words)
 
 
 def _worth(told: Forecast, flips: float) -> str:

@@ -42,6 +42,7 @@ PUBLIC = [
     "SamplingBackend",
     "TextEncoder",
     "TruncationWarning",
+    "TwinBackend",
     "Verification",
     "__version__",
     "compile_artifact",
