@@ -14,8 +14,9 @@ demo: .venv/.base  ## label a few headlines with the student in exported_models/
 	@$(BIN)/python examples/demo.py
 
 test: .venv/.dev lint  ## everything that CI checks
-	@# A process a core, up to four, each with one thread for arithmetic; more would want too much memory.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@# Four processes, each with one thread for arithmetic: half of the time they wait for servers and for each other's
+	@# programs. More would want too much memory.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 
 quick: .venv/.dev  ## the fast tests alone
 	$(BIN)/python -m pytest -m "not slow"

@@ -15,7 +15,7 @@ from ..encoder import TextEncoder, fused_deviation
 from ..errors import CompileError
 from ..manifest import CompiledSpec, FusedSpec, fused_source
 from ..readout import Readout
-from .assemble import assemble, checked_error, require_compiler
+from .assembly import assemble, checked_error, require_compiler
 from .check import SMALL, statevector_expectations
 from .steps import cut_in_time, steps_of
 

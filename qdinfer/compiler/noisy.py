@@ -17,7 +17,7 @@ from ..noise import DeviceNoise
 from ..noise.twin import FORMAT, KEY, Twin, TwinSpec, label_of, strings_of
 from ..predictions import BoolArray, FloatArray
 from ..session import OnnxSession
-from .assemble import Assembled, assemble, checked_error, require_compiler
+from .assembly import Assembled, assemble, checked_error, require_compiler
 from .check import SMALL, statevector_expectations
 from .propagate import expand
 from .steps import Real, Step, cut_in_time, steps_of

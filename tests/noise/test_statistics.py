@@ -30,20 +30,20 @@ def pauli_noise() -> NoiseModel:
 
 
 def z_scores(circuit: Circuit, angles: FloatArray, *, seed: int = 1, wrong: float = 1.0) -> FloatArray:
-    """(N, M + M(M − 1)/2) the shots' means, and those of products of two, against the twin's.
+    """(N, M + M(M − 1)/2) the shots' means, and if the twin knows them those of products of two, against the twin's.
 
     Over the standard deviations that the twin gives them.
     """
     model = pauli_noise()
-    means, covariance = TwinBackend(compile_twin(circuit, DeviceNoise.from_noise_model(model, circuit))).moments(
-        circuit, angles
-    )
+    twin = compile_twin(circuit, DeviceNoise.from_noise_model(model, circuit))
+    means, covariance = TwinBackend(twin).moments(circuit, angles)
     products = covariance + means[:, :, None] * means[:, None]
     # More shots than Aer has amplitudes, so it draws them from a density matrix.
     measured = AerBackend(seed=seed, shots=SHOTS, noise_model=model).measure(circuit, angles, SHOTS)
     one, other = np.triu_indices(means.shape[1], 1)
-    expected = wrong * np.hstack([means, products[:, one, other]])
-    found = np.hstack([measured.sums, measured.products[:, one, other]]) / SHOTS
+    known = len(one) if twin.spec.pairs else 0
+    expected = wrong * np.hstack([means, products[:, one[:known], other[:known]]])
+    found = np.hstack([measured.sums, measured.products[:, one[:known], other[:known]]]) / SHOTS
     return (found - expected) / np.sqrt((1 - expected**2) / SHOTS)
 
 
@@ -52,7 +52,7 @@ def angles_of(circuit: Circuit, rows: int) -> FloatArray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_qubits", [4, 6, 8])
+@pytest.mark.parametrize("num_qubits", [4, 8])
 def test_small_circuits(num_qubits: int) -> None:
     circuit = entangled_circuit(num_qubits)
     z = z_scores(circuit, angles_of(circuit, -(-LEAST // num_qubits)))
@@ -73,9 +73,9 @@ def test_a_twin_that_is_off_by_one_in_a_hundred_would_be_seen() -> None:
 def test_published_students() -> None:
     """Few texts, for Aer takes long; with the products of two observables they are values enough."""
     z = []
-    for name in ("topic", "topic-folded"):
+    for name, rows in (("topic", 4), ("topic-folded", 3)):
         circuit = Circuit.from_artifact(Artifact.open(MODELS / name))
-        z.append(z_scores(circuit, angles_of(circuit, 3)).ravel())
+        z.append(z_scores(circuit, angles_of(circuit, rows)).ravel())
     joined = np.concatenate(z)
     assert len(joined) >= LEAST
     assert joined.std() == pytest.approx(1, abs=0.1)

@@ -463,9 +463,7 @@ class TestRefusals:
             compile_circuit(entangled_circuit(3))
 
     def test_a_form_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from qdinfer import compiler
-
-        monkeypatch.setattr(compiler, "_MAX_MULTIPLY_ADDS", 10)
+        monkeypatch.setattr("qdinfer.compiler.assembly._MAX_MULTIPLY_ADDS", 10)
         with pytest.raises(
             CompileError, match=r"circuit: found a compiled form of \d+ multiply-adds; expected at most 10"
         ):

@@ -181,8 +181,8 @@ def test_one_method_makes_a_backend() -> None:
 @pytest.mark.parametrize("backend", ["ibm", "ibm:", "fake:", "", "Exact", object(), 3])
 def test_an_unknown_backend_is_refused(classifier: Classifier, backend: Any) -> None:
     expected = (
-        f"backend: found {backend!r}; expected 'exact', 'aer', 'fake:DEVICE', 'ibm:DEVICE', 'ibm:least_busy' or an "
-        "object with an expectations() method"
+        f"backend: found {backend!r}; expected 'exact', 'aer', 'fake:DEVICE', 'twin:DEVICE', 'ibm:DEVICE', "
+        "'ibm:least_busy' or an object with an expectations() method"
     )
     for call in (
         lambda: classifier.classify(["sun"], backend=backend),
