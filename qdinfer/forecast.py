@@ -124,6 +124,7 @@ class Forecast:
         mitigated: whether readout error is divided out.
         correlated: whether it is known how the shots of two observables vary together; if not, they are taken to be
             independent.
+        bound: of the error of an expectation value, by terms that were left out of the twin.
         exact_accuracy: the share of right labels by exact values; None without true labels, as the next two.
         accuracy: that by a run.
         limit_accuracy: that by infinitely many shots on the device.
@@ -143,6 +144,7 @@ class Forecast:
     shots: int
     mitigated: bool
     correlated: bool
+    bound: float
     exact_accuracy: float | None
     accuracy: Share | None
     limit_accuracy: float | None
@@ -198,6 +200,7 @@ def forecast(
         shots=shots,
         mitigated=mitigate_readout,
         correlated=twin.spec.pairs,
+        bound=twin.spec.bound,
         exact_accuracy=work.exact_accuracy,
         accuracy=right[0] if right else None,
         limit_accuracy=None if work.labels is None else float(np.mean(limit == work.labels)),

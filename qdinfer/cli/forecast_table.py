@@ -91,14 +91,17 @@ def verdict(rows: Sequence[Row]) -> str:
     among = f", one of {equal} that are equal to a label" if equal > 1 else ""
     flips = told.flipped.mean * told.texts
     changed = f"{_about(flips)} of {told.texts} labels would be other ones than the exact ones"
-    words = [f"Best: {best.title}{cost}{among}; {changed}.", _worth(told, flips), _enough(told)]
+    words = [f"Best: {best.title}{cost}{among}; {changed}.", _worth(told), _enough(told)]
     if not all(row.forecast.correlated for row in rows):
         words.append("How the shots of two qubits vary together is not known: they were taken to be independent.")
+    bound = max(row.forecast.bound for row in rows)
+    if bound:
+        words.append(f"Terms were left out of a twin: its expectation values may be off by {bound:.1e}.")
     return " ".join(words)
 
 
-def _worth(told: Forecast, flips: float) -> str:
-    if flips < 1:
+def _worth(told: Forecast) -> str:
+    if told.flipped.high * told.texts < 1:
         return "A run changes next to nothing: exact values give the same labels, without a device."
     if told.accuracy is None or told.exact_accuracy is None:
         return "Without true labels, nobody knows whether that is for the better."
@@ -121,7 +124,7 @@ def _enough(told: Forecast) -> str:
 
 
 def _about(count: float) -> str:
-    return "less than 1" if count < 1 else f"about {count:.0f}"
+    return f"on average {count:.1g}" if count < 1 else f"about {count:.0f}"
 
 
 def _shots(count: int | None) -> str:

@@ -74,6 +74,13 @@ def add_commands(commands: Any) -> None:
         "--save", metavar="FOLDER", help="write each device's noise file and its twin there, for --device and twin:FILE"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--max-error",
+        type=float,
+        default=0.0,
+        metavar="E",
+        help="leave terms out of a twin that change no expectation value by more, where it is too large (default: 0)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the runs that are drawn (default: 0)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all that may be used)")
     gate_options(parser.add_argument_group("on fake and IBM devices"))
@@ -102,13 +109,18 @@ class _Source:
         from ..noise import DeviceNoise
         from ..noise.twin import Twin
 
-        if name.endswith(".onnx"):
-            twin = Twin.load(name)
-            if settings.twirl_gates and not twin.spec.twirled:
-                raise InputError(f"{name}: found a twin without twirled gates; expected one that --twirl-gates made")
-            return cls(name, twin.spec.noise, twin)
-        if name.endswith(".json"):
-            return cls(name, DeviceNoise.load(name))
+        if name.endswith((".onnx", ".json")):
+            twin = Twin.load(name) if name.endswith(".onnx") else None
+            noise = DeviceNoise.load(name) if twin is None else twin.spec.noise
+            if noise.circuit_sha256 != circuit.sha256:
+                raise InputError(
+                    f"{name}: found circuit {noise.circuit_sha256[:16]}…; expected that of the student, "
+                    f"{circuit.sha256[:16]}…: make it for this student with --device fake:NAME or ibm:NAME and --save"
+                )
+            if twin is not None and twin.spec.twirled != settings.twirl_gates:
+                made, needed = ("with", "") if twin.spec.twirled else ("without", "out")
+                raise InputError(f"{name}: found a twin {made} twirled gates; expected it with{needed} --twirl-gates")
+            return cls(name, noise, twin)
         from ..backends.runtime import RuntimeBackend, device_named
         from ..backends.twin import device_noise
 
@@ -116,12 +128,12 @@ class _Source:
         backend = RuntimeBackend(device_named(device) if kind == "fake" else device, settings=settings)
         return cls(name, device_noise(backend, circuit), backend=backend)
 
-    def compiled(self, circuit: Circuit, settings: RuntimeSettings) -> Twin:
+    def compiled(self, circuit: Circuit, settings: RuntimeSettings, max_error: float) -> Twin:
         if self.twin is not None:
             return self.twin
         from ..compiler.noisy import compile_twin
 
-        return compile_twin(circuit, self.noise, twirled=settings.twirl_gates, progress=True)
+        return compile_twin(circuit, self.noise, twirled=settings.twirl_gates, max_error=max_error, progress=True)
 
     def cost(self, circuit: Circuit, texts: int, shots: int, mitigated: bool) -> Estimate | None:
         """None for a file, and for a device that does not tell how long it takes."""
@@ -151,6 +163,8 @@ def _forecast(arguments: argparse.Namespace) -> int:
 
     whole_number("--shots", arguments.shots, 1, MAX_SHOTS)
     whole_number("--seed", arguments.seed, 0, 2**64 - 1)
+    if arguments.rate is not None and all(name.endswith((".json", ".onnx")) for name in arguments.device):
+        raise InputError("--rate: found files alone; expected it with a device, whose seconds are known")
     _check_outputs(arguments)
     artifact = Artifact.open(arguments.student)
     exact = "exact" if "compiled.onnx" in artifact.files else "aer"  # which is exact too
@@ -171,6 +185,7 @@ def _forecast(arguments: argparse.Namespace) -> int:
     student = artifact.manifest.name
     if arguments.json:
         about = {"student": student, "texts": len(work), "shots": arguments.shots, "seed": arguments.seed}
+        about["twirl_gates"] = settings.twirl_gates
         about |= {"exact_accuracy": work.exact_accuracy, "forecasts": [row.to_dict() for row in rows]}
         print(json.dumps(about | {"verdict": verdict(rows)}, ensure_ascii=False))
     else:
@@ -185,7 +200,7 @@ def _rows(
     """Of one device, without mitigation and with it."""
     from ..forecast import forecast
 
-    twin = source.compiled(work.circuit, settings)
+    twin = source.compiled(work.circuit, settings, arguments.max_error)
     if arguments.save is not None:
         source.noise.save(Path(arguments.save) / f"{_file_name(name)}.noise.json")
         twin.save(Path(arguments.save) / f"{_file_name(name)}.twin.onnx")

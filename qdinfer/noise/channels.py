@@ -19,6 +19,7 @@ __all__ = ["Real", "depolarizing", "joined", "pauli_channel", "pauli_probabiliti
 Real = NDArray[np.float64]
 
 _LETTERS = "IXYZ"
+_ROUNDING = 1e-9  # which may make a probability negative
 _NOTHING = 1e-12
 _SIGNS: Real = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], np.float64)
 """−1 where two Paulis anticommute."""
@@ -107,7 +108,9 @@ def pauli_probabilities(transfer: Real, least: float = 1e-12) -> dict[str, float
     """The Pauli channel that a channel becomes when it is twirled; the identity is left out."""
     k = (transfer.shape[0].bit_length() - 1) // 2
     weights = _all_signs(k) @ np.diagonal(transfer) / 4**k
-    return {s: float(w) for s, w in zip(_strings(k), weights, strict=True) if abs(w) > least and s.strip("I")}
+    return {
+        s: float(w) for s, w in zip(_strings(k), weights, strict=True) if (w > least or w < -_ROUNDING) and s.strip("I")
+    }
 
 
 def _strings(k: int) -> list[str]:

@@ -70,7 +70,11 @@ class TwinSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"twin: found noise of {len(self.noise.measured)} qubits; expected {wide.pop()}, as observables have"
             )
         needed = {label_of(mask) for mask in strings_of(masks_of(self.observables), pairs=self.pairs)}
-        if not needed <= {*self.strings} or len(self.damping) != len(self.observables):
+        if (
+            not needed <= {*self.strings}
+            or len(self.damping) != len(self.observables)
+            or not np.isfinite(self.damping).all()
+        ):
             raise InputError("twin: found strings or dampings missing; expected those of all observables")
 
 

@@ -65,7 +65,7 @@ def test_a_gate_has_the_noise_of_aers_device_model(
     relax = models._device_thermal_relaxation_error(tuple(range(qubits)), seconds, parameters, 0)
     depolarize = models._device_depolarizing_error(tuple(range(qubits)), error, relax)
     expected = seen_backwards(models._combine_depol_and_relax_error(depolarize, relax))
-    np.testing.assert_allclose(depolarizing(error, single) @ joined(single), expected, atol=1e-9)
+    np.testing.assert_allclose(depolarizing(error, single) @ joined(single), expected, atol=1e-7)  # Aer rounds at 1e-8
 
 
 @few
