@@ -50,6 +50,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # as GET; uvicorn, which has the scope as it came, sends no body
+            scope = {**scope, "method": "GET"}
         start = time.perf_counter()
         status = 0  # the client went away before it was answered
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ class TextWriter:
         """Write a block, with columns added.
 
         Raises:
-            InputError: it is a csv, and a row has other columns than the first.
+            InputError: it is a csv, and a row has other columns than the first; or jsonl, and a number is infinite.
         """
         rows = block.to_rows()
         if self._csv is not None and self._columns is None:
@@ -127,12 +128,29 @@ class TextWriter:
 
     def _row(self, row: Mapping[str, Any]) -> None:
         if self._csv is None:
-            self._target.write(json.dumps(row, ensure_ascii=False) + "\n")
+            try:
+                line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+            except ValueError:  # as parquet and careless JSON have them
+                line = json.dumps({name: _finite(name, value) for name, value in row.items()}, ensure_ascii=False)
+            self._target.write(line + "\n")
             return
         columns = self._columns or []
         if row.keys() != set(columns):
             raise InputError(f"found a row with columns {list(row)}; expected {columns}, as in the first row")
         self._csv.writerow([row[name] for name in columns])
+
+
+def _finite(name: str, value: Any) -> Any:
+    """The same with null in place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(name, each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(name, each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            return None
+        raise InputError(f"{name}: found {value}, which has no form in jsonl; expected finite numbers")
+    return value
 
 
 class _Lines:

@@ -106,6 +106,14 @@ def test_angles_are_those_of_the_encoder(client: httpx.Client, classifier: Class
         np.testing.assert_allclose(found["angles"], own.encoder.encode(texts), atol=1e-5)
 
 
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/v2/health/ready", "/metrics"])
+def test_head_is_get_without_a_body(client: httpx.Client, path: str) -> None:
+    got, told = client.get(path), client.head(path)
+    assert told.status_code == got.status_code == 200
+    assert told.headers["content-type"] == got.headers["content-type"]
+    assert told.content == b""
+
+
 def test_models_are_described(client: httpx.Client, folded: Classifier) -> None:
     small, large = client.get("/v1/models").json()["models"]
     assert small == {

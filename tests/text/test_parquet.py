@@ -236,6 +236,18 @@ def test_values_have_their_forms_in_csv(tmp_path: Path) -> None:
         assert [row[name] for row in rows] == ["" if value is None else str(value) for value in form]
 
 
+def test_numbers_that_json_does_not_have(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "x": [float("nan"), 1.0], "deep": [[1.0, float("nan")], []]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    lines = copied(tmp_path / "in.parquet", tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail)["x"] for line in lines] == [None, 1.0]
+    assert json.loads(lines[0])["deep"] == [1.0, None]
+    pq.write_table(pa.table({"text": ["a"], "x": [float("inf")]}), tmp_path / "in.parquet")
+    with pytest.raises(InputError, match="x: found inf, which has no form in jsonl; expected finite numbers"):
+        copied(tmp_path / "in.parquet", tmp_path / "inf.jsonl")
+    assert not (tmp_path / "inf.jsonl").exists()
+
+
 @pytest.mark.parametrize("name", FORMLESS)
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_what_has_no_form_is_refused_before_the_work(
