@@ -175,7 +175,13 @@ def to_noisy(circuit: QuantumCircuit, noise_model: NoiseModel) -> QuantumCircuit
         except TranspilerError:
             continue
     else:
-        translated = _to_basis(circuit, gates)
+        try:
+            translated = _to_basis(circuit, gates)
+        except TranspilerError as error:
+            raise BackendError(
+                f"aer: found a circuit that cannot be translated to {sorted(gates)} ({error.message}); expected a "
+                "noise model with gates that any circuit can be written in, such as rz, sx and cx"
+            ) from error
     used = set(translated.count_ops())
     missed = noisy - set(gates)
     for size in (1, 2):

@@ -35,6 +35,8 @@ __all__ = [
 MEASURED = "meas"
 """The classical register: bit q is qubit q of the circuit, wherever the transpiler put it."""
 
+_MOST = 100_000  # qubits and bits of a circuit that is read: each costs memory
+
 IDLE = "idle"
 """The input of a calibration circuit."""
 
@@ -255,8 +257,12 @@ def isa_from_json(text: str) -> QuantumCircuit:
     parameters: dict[str, Parameter] = {}
     try:
         read = json.loads(text)
+        if not 0 < read["qubits"] <= _MOST or not 0 <= read["bits"] <= _MOST:
+            raise ValueError(f"{read['qubits']} qubits and {read['bits']} bits, at most {_MOST} of each")
         isa = QuantumCircuit(QuantumRegister(read["qubits"], "q"), ClassicalRegister(read["bits"], MEASURED))
         for name, qubits, angles, bits in read["instructions"]:
+            if min([*qubits, *bits], default=0) < 0:
+                raise ValueError(f"{name} on qubits {qubits}")
             values = []
             for offset, factors in angles:
                 value: Any = offset
@@ -266,9 +272,9 @@ def isa_from_json(text: str) -> QuantumCircuit:
             if name == "barrier":
                 gate: Any = Barrier(len(qubits))
             else:
-                gate = Delay(*values, unit="s") if name == "delay" else gates[name].base_class(*values)
+                gate = Delay(*map(float, values), unit="s") if name == "delay" else gates[name].base_class(*values)
             isa.append(gate, qubits, bits)
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, QiskitError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, QiskitError) as error:
         raise JournalError(
             f"circuit: found no circuit of a device ({error!r}); expected one as it was written"
         ) from error

@@ -30,6 +30,7 @@ _BITS = 2**24  # outcomes that are drawn at once: 64 MB as float32
 _PILOT = 4096  # shots that tell how to make up for chances that are cut off
 _STEPS = 4  # of Newton's method, which settles in two or three
 _LEAST = 0.05  # share of chances within 0 to 1: fewer make no slope to rely on
+_ROUNDING = 1e-3  # far above that of float32
 _SURE = 1e-9  # variance under which an observable tells nothing about the others
 
 
@@ -156,13 +157,19 @@ class TwinBackend:
                 f"{self.name}: found the twin of circuit {wanted[:16]}…; expected that of {circuit.sha256[:16]}…: "
                 "make it again with `qdinfer forecast`"
             )
+        if self.twin.spec.observables != tuple(circuit.observables):
+            raise BackendError(
+                f"{self.name}: found the observables {list(self.twin.spec.observables)}; expected the circuit's, "
+                f"{list(circuit.observables)}: make it again with `qdinfer forecast`"
+            )
         rows = circuit.check_angles(angles).astype(np.float32, copy=False)
         values = np.ones((len(rows), len(self.twin.spec.strings) + 1))
         for start in range(0, len(rows), BATCH):
             part = slice(start, start + BATCH)
             values[part, :-1] = self._session.run("expectations", {"angles": rows[part]})
-        if not np.isfinite(values).all():
-            raise BackendError(f"{self.name}: found expectation values that are NaN or infinite; expected finite ones")
+        largest = 1 + self.twin.spec.bound + _ROUNDING
+        if not (np.abs(values) <= largest).all():  # nor NaN
+            raise BackendError(f"{self.name}: found expectation values outside of ±1; expected a twin as it was made")
         return values
 
 

@@ -75,6 +75,11 @@ def assemble(
 
     if not 0 <= max_error <= 1:
         raise InputError(f"max_error: found {max_error}; expected a number from 0 to 1")
+    if not strings or not num_inputs:
+        raise CompileError(
+            f"circuit: found {num_inputs} inputs, and {len(strings)} observables that are not constant; expected one "
+            "or more of each"
+        )
     trains, bound = [], 0.0
     # Many small decompositions: more threads would only get into each other's way, and badly so on a busy machine.
     with threadpool_limits(1, user_api="blas"):

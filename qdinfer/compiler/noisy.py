@@ -33,6 +33,7 @@ _CHECKED = 4
 _PROBED = 64
 """Rows at which a circuit of few qubits is held against the ideal one."""
 _CONSTANT = 1e-9
+_SAME = 1e-4  # far above rounding, far below any gate that is missing
 
 
 def compile_twin(
@@ -78,6 +79,10 @@ def compile_twin(
     steps = steps_of(placed.gates, circuit.inputs, in_time=in_time, noise=placed.noise)
     spare = np.zeros(placed.gates.num_qubits - circuit.num_qubits, np.bool_)
 
+    rows = _PROBED if circuit.num_qubits <= SMALL else _CHECKED
+    angles = np.random.default_rng(0).uniform(-np.pi, np.pi, (rows, len(circuit.inputs))).astype(np.float32)
+    ideal = statevector_expectations(circuit, angles)
+
     def compiled(pairs: bool) -> tuple[Assembled, list[tuple[str, BoolArray]]]:
         masks = strings_of(circuit.observable_masks, pairs=pairs)
         strings = [(label_of(mask), np.concatenate([mask, spare])) for mask in masks]
@@ -88,8 +93,7 @@ def compile_twin(
     if pairs is None and made.multiply_adds <= _DENSE:
         pairs = True
         made, strings = compiled(pairs)
-    rows = _PROBED if circuit.num_qubits <= SMALL else _CHECKED
-    angles = np.random.default_rng(0).uniform(-np.pi, np.pi, (rows, len(circuit.inputs))).astype(np.float32)
+    _check_circuit(noise, steps_of(placed.gates, circuit.inputs, in_time=in_time), strings, angles, ideal, circuit)
     found = OnnxSession("twin", made.graph, 1).run("expectations", {"angles": angles})
     error = checked_error(_largest_error(steps, strings, angles[:_CHECKED], found), made.bound)
     labels = [label for label, _ in strings]
@@ -105,7 +109,7 @@ def compile_twin(
         error=error,
         checked=_CHECKED,
         bound=made.bound,
-        damping=tuple(_slopes(own, statevector_expectations(circuit, angles))),
+        damping=tuple(_slopes(own, ideal)),
     )
     return Twin(described(made.graph, {KEY: msgspec.json.encode(spec).decode()}), spec)
 
@@ -143,19 +147,45 @@ def _placed(noise: DeviceNoise, circuit: Circuit, twirled: bool) -> _Placed:
         places.setdefault(known.qubit, len(places))
     gates = QuantumCircuit(len(places))
     follows = []
+    read: set[int] = set()
     for instruction in isa.data:
         operation = instruction.operation
+        qubits = [isa.find_bit(qubit).index for qubit in instruction.qubits]
         if operation.name in ("measure", "barrier"):
+            read.update(qubits if operation.name == "measure" else ())
             continue
+        if read & {*qubits}:
+            raise InputError(
+                f"noise of {noise.device}: found {operation.name} on qubits {qubits} after they were measured; "
+                "expected measurements at the end"
+            )
         if not isinstance(operation, Gate | Delay):
             raise InputError(
                 f"noise of {noise.device}: found {operation.name} in its circuit; expected gates and delays"
             )
-        qubits = [isa.find_bit(qubit).index for qubit in instruction.qubits]
         seconds = operation.duration if operation.name == "delay" else 0.0
         follows.append(noise.after(operation.name, qubits, seconds, twirled=twirled))
         gates.append(IGate() if operation.name == "delay" else operation, [places[qubit] for qubit in qubits])
     return _Placed(gates, follows)
+
+
+def _check_circuit(
+    noise: DeviceNoise,
+    steps: Sequence[Step],
+    strings: Sequence[tuple[str, BoolArray]],
+    angles: FloatArray,
+    ideal: FloatArray,
+    circuit: Circuit,
+) -> None:
+    """See that the ISA circuit without its noise is the student's: a noise file may come from anywhere."""
+    own = [next(each for each in strings if each[0] == label) for label in circuit.observables if "Z" in label]
+    wanted = [value for label, value in zip(circuit.observables, ideal[0], strict=True) if "Z" in label]
+    off = _largest_error(steps, own, angles[:1], np.array([wanted]))
+    if not off <= _SAME:
+        raise InputError(
+            f"noise of {noise.device}: found a circuit whose expectation values without noise are off by {off:.1e}; "
+            "expected the student's circuit"
+        )
 
 
 def _largest_error(

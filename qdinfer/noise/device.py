@@ -186,7 +186,7 @@ class DeviceNoise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
             raise InputError(f"{path}: found over {_MAX_BYTES} bytes; expected a noise file")
         try:
             return msgspec.json.decode(content, type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(
                 f"{path}: found no noise file ({error}); expected one as DeviceNoise.save writes"
             ) from error

@@ -69,9 +69,9 @@ class TwinSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(
                 f"twin: found noise of {len(self.noise.measured)} qubits; expected {wide.pop()}, as observables have"
             )
-        needed = {label_of(mask) for mask in strings_of(masks_of(self.observables), pairs=self.pairs)}
+        needed = [label_of(mask) for mask in strings_of(masks_of(self.observables), pairs=self.pairs)]
         if (
-            not needed <= {*self.strings}
+            list(self.strings) != needed
             or len(self.damping) != len(self.observables)
             or not np.isfinite(self.damping).all()
         ):
@@ -110,7 +110,7 @@ class Twin:
             raise ArtifactError(file, "an ONNX model that is no twin", "one that `qdinfer forecast --save` made")
         try:
             spec = msgspec.json.decode(described, type=TwinSpec)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise ArtifactError(file, f"a description that cannot be read ({error})", "that of a twin") from error
         audit_onnx(file, content, angles, (Port("expectations", "float32", (None, len(spec.strings))),))
         return cls(content, spec)
