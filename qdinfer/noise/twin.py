@@ -75,7 +75,7 @@ class TwinSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             or len(self.damping) != len(self.observables)
             or not np.isfinite(self.damping).all()
         ):
-            raise InputError("twin: found strings or dampings missing; expected those of all observables")
+            raise InputError("twin: found strings or dampings that are not those of its observables; expected those")
 
 
 @dataclass(frozen=True)
