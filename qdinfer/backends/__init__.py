@@ -35,10 +35,9 @@ def backend_for(name: str | Backend, artifact: Artifact, *, threads: int | None 
 
         return AerBackend()
     if isinstance(name, str) and name.startswith(("fake:", "ibm:")) and not name.endswith(":"):
-        from .runtime import RuntimeBackend, device_named
+        from .runtime import RuntimeBackend, device_of
 
-        kind, _, device = name.partition(":")
-        return RuntimeBackend(device_named(device) if kind == "fake" else device)
+        return RuntimeBackend(device_of(name))
     if isinstance(name, str) and name.startswith("twin:") and not name.endswith(":"):
         from .twin import TwinBackend, twin_named
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.providers import BackendV2
 
-__all__ = ["RuntimeBackend", "device_named"]
+__all__ = ["RuntimeBackend", "device_named", "device_of"]
 
 _FEATURE = "running on IBM Quantum"
 
@@ -311,6 +311,16 @@ class RuntimeBackend:
             raise BackendError(f"{self.name}: job {job} ended as {state.status}: {state.reason or 'no reason given'}")
         with self._lock:
             return self.service.fetch(job)
+
+
+def device_of(reference: str) -> str | BackendV2:
+    """What `RuntimeBackend` takes for ``fake:NAME``, the fake device, and for ``ibm:NAME``, its name.
+
+    Raises:
+        InputError, MissingExtraError: as `device_named`.
+    """
+    kind, _, name = reference.partition(":")
+    return device_named(name) if kind == "fake" else name
 
 
 def device_named(name: str) -> BackendV2:

@@ -209,13 +209,13 @@ def twin_named(
         return Twin.load(device)
     from ..compiler.noisy import compile_twin
     from ..noise import DeviceNoise
-    from .runtime import RuntimeBackend, device_named
+    from .runtime import RuntimeBackend, device_of
     from .settings import RuntimeSettings
 
     settings = settings or RuntimeSettings()
     kind, _, name = device.partition(":")
     if kind in ("fake", "ibm") and name:
-        backend = RuntimeBackend(device_named(name) if kind == "fake" else name, settings=settings)
+        backend = RuntimeBackend(device_of(device), settings=settings)
         noise = device_noise(backend, circuit)
     elif device.endswith(".json"):
         noise = DeviceNoise.load(device)

@@ -121,11 +121,10 @@ class _Source:
                 made, needed = ("with", "") if twin.spec.twirled else ("without", "out")
                 raise InputError(f"{name}: found a twin {made} twirled gates; expected it with{needed} --twirl-gates")
             return cls(name, noise, twin)
-        from ..backends.runtime import RuntimeBackend, device_named
+        from ..backends.runtime import RuntimeBackend, device_of
         from ..backends.twin import device_noise
 
-        kind, _, device = name.partition(":")
-        backend = RuntimeBackend(device_named(device) if kind == "fake" else device, settings=settings)
+        backend = RuntimeBackend(device_of(name), settings=settings)
         return cls(name, device_noise(backend, circuit), backend=backend)
 
     def compiled(self, circuit: Circuit, settings: RuntimeSettings, max_error: float) -> Twin:

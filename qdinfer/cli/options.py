@@ -175,13 +175,12 @@ def _settings(arguments: argparse.Namespace) -> RuntimeSettings:
 def runtime_backend(arguments: argparse.Namespace) -> RuntimeBackend:
     """The fake or IBM device asked for, with its settings."""
     from ..backends.ibm_client import Patience
-    from ..backends.runtime import RuntimeBackend, device_named
+    from ..backends.runtime import RuntimeBackend, device_of
     from ..backends.settings import Limits
 
-    kind, _, device = arguments.backend.partition(":")
     patience = {name: getattr(arguments, name, None) for name in ("grace", "poll", "jobs_per_minute", "pending")}
     return RuntimeBackend(
-        device_named(device) if kind == "fake" else device,
+        device_of(arguments.backend),
         shots=arguments.shots if isinstance(arguments.shots, int) else DEFAULT_SHOTS,
         settings=_settings(arguments),
         limits=Limits(executions=arguments.max_executions),

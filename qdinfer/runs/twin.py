@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..backends.ibm_client import Patience
 from ..backends.ibm_jobs import JobService
 from ..backends.isa import check_isa, isa_from_json
-from ..backends.runtime import RuntimeBackend, device_named
+from ..backends.runtime import RuntimeBackend, device_of
 from ..circuit import Circuit
 from ..errors import BackendError, InputError
 from ..noise import DeviceNoise
@@ -64,8 +64,7 @@ def twin_of(
         service = JobService(journal.text("device"), "job", patience=patience, note=note)
         noise = _noise(_calibrated(service, _last(journal)), journal, circuit)
     elif kind in ("fake", "ibm") and name:
-        named = device_named(name) if kind == "fake" else name
-        noise = _noise(RuntimeBackend(named, patience=patience, note=note).device(), journal, circuit)
+        noise = _noise(RuntimeBackend(device_of(device), patience=patience, note=note).device(), journal, circuit)
     elif device.endswith(".json"):
         noise = DeviceNoise.load(device)
         check_noise(journal, noise)
