@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from bert import save_bert
 from command import Run
+from hypothesis import settings
 from students import tiny
 
 from qdinfer import Artifact, Classifier
+
+# No test asserts a time, and the first example may have to import a library.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

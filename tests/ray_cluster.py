@@ -11,8 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Read while Ray starts: tests tell nobody that they run, and leave no token in the user's home.
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+# Read while Ray starts: tests tell nobody that they run, and leave no token in the user's home. Ray's workers are nice
+# by 15 otherwise, and get next to nothing of a machine that is busy with other tests.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+}
 
 import psutil
 import pytest
@@ -87,7 +93,7 @@ def folder() -> Iterator[str]:
 def _quiet() -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = 60  # a test that waits for a CPU that never comes shall fail
+    context.execution_no_progress_timeout_s = 300  # a test that waits for a CPU that never comes shall fail
     try:
         yield
     finally:

@@ -194,7 +194,7 @@ def strings_of(observables: BoolArray, *, pairs: bool) -> list[BoolArray]:
     found: dict[bytes, BoolArray] = {}
     for mask in wanted:
         places = np.flatnonzero(mask)
-        if len(found) + 2 ** len(places) > _MAX_STRINGS + len(found):
+        if 2 ** len(places) > _MAX_STRINGS:
             raise InputError(f"twin: found an observable on {len(places)} qubits, whose parts are too many to know")
         for chosen in product((True, False), repeat=len(places)):
             part = np.zeros_like(mask)

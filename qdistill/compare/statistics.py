@@ -21,6 +21,9 @@ Hits = NDArray[np.bool_]
 """(S, N): whether the training of each of S seeds gets each of N test texts right."""
 
 
+_ROUNDING = 1e-9  # else the two sides of a difference, which are rounded otherwise, could fall on either side of a tie
+
+
 class Estimate(NamedTuple):
     """A value and the ends of its 95 % interval."""
 
@@ -73,7 +76,7 @@ def _variance(table: NDArray[np.float64]) -> tuple[float, float]:
     of_seeds = texts * ((rows - mean) ** 2).sum() / (seeds - 1)
     rest = ((table - rows[:, None] - columns + mean) ** 2).sum() / ((seeds - 1) * (texts - 1))
     total = of_seeds + of_texts - rest
-    if total < of_texts:  # the seeds differ by less than chance: they have no part of their own
+    if total <= of_texts * (1 + _ROUNDING):  # the seeds differ by no more than chance: they have no part of their own
         return float(of_texts / (seeds * texts)), texts - 1
     parts = of_seeds**2 / (seeds - 1) + of_texts**2 / (texts - 1) + rest**2 / ((seeds - 1) * (texts - 1))
     return float(total / (seeds * texts)), float(total**2 / parts)

@@ -942,7 +942,7 @@ def archive(student: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path
     return student.save(tmp_path_factory.mktemp("fuzz") / "student.zip")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_zip_is_the_same_student_or_refused(archive: Path, student: Artifact, data: st.DataObject) -> None:
     content = bytearray(archive.read_bytes())

@@ -189,7 +189,7 @@ def audit(data: bytes) -> None:
     assert time.monotonic() - start < 60
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 @example(b"")
 @example(b"\x80" * 20)
@@ -200,7 +200,7 @@ def test_arbitrary_bytes(data: bytes) -> None:
     audit(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     cut=st.integers(0, len(VALID)),
     changes=st.dictionaries(st.integers(0, len(VALID) - 1), st.integers(0, 255), max_size=4),

@@ -107,7 +107,7 @@ def bits(values: list[float]) -> bytes:
     return struct.pack(f"{len(values)}d", *values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(manifests())
 def test_round_trip(manifest: Manifest) -> None:
     data = manifest.to_json()
@@ -125,7 +125,7 @@ def test_round_trip(manifest: Manifest) -> None:
     assert not data.endswith(b"\n\n")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3)

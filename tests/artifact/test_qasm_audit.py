@@ -224,7 +224,7 @@ words = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=100) | st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass")))
 @example(b"")
 @example(b"\xef\xbb\xbfOPENQASM 3.0;")
@@ -233,14 +233,14 @@ def test_arbitrary_text(data: bytes) -> None:
     harmless(HEAD.encode() + b"qubit[2] q;" + data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(words, max_size=40).map(" ".join))
 def test_words_of_the_language(text: str) -> None:
     harmless(text.encode())
     harmless((HEAD + "qubit[2] q; " + text).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, len(VALID)), cut=st.integers(0, 30), inserted=words | st.text(max_size=5))
 def test_a_damaged_circuit(at: int, cut: int, inserted: str) -> None:
     harmless((VALID[:at] + inserted + VALID[at + cut :]).encode("utf-8", "surrogatepass"))

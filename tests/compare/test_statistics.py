@@ -53,6 +53,14 @@ def test_a_difference_turns_its_sign_with_its_sides(both: tuple[np.ndarray, np.n
     assert there.low < there.high
 
 
+def test_a_tie_of_seeds_and_chance_does_not_depend_on_the_side() -> None:
+    """Where the seeds differ by just as much as chance, rounding decided."""
+    first, second = np.ones((2, 3, 30), np.bool_)
+    second[2, 6] = False
+    there, back = difference(first, second), difference(second, first)
+    assert there == pytest.approx((-back.value, -back.high, -back.low))
+
+
 def test_two_that_agree_everywhere_are_not_known_to_be_equal() -> None:
     marks = np.array([[True, False] * 50])
     value, low, high = difference(marks, marks)

@@ -24,7 +24,7 @@ def kl(p: np.ndarray, q: np.ndarray) -> float:
 
 
 @given(st.integers(0, 2**32), st.floats(0, 1), st.floats(0.5, 5), st.booleans())
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50, database=None)
 def test_loss_is_the_stated_formula(seed: int, alpha: float, temperature: float, js: bool) -> None:
     rng = np.random.default_rng(seed)
     logits, teacher = rng.normal(0, 3, (3, 4)), rng.dirichlet(np.full(4, 2.0), 3)

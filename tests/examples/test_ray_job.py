@@ -21,7 +21,7 @@ def job(*arguments: object) -> subprocess.CompletedProcess[str]:
             env={**os.environ, "RAY_TMPDIR": short, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
 
 

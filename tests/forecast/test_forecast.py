@@ -111,14 +111,16 @@ def test_without_noise_only_shots_are_left(work: Workload) -> None:
     assert told.flipped == pytest.approx((1 - told.settled.mean, 1 - told.settled.high, 1 - told.settled.low))
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(shots=st.integers(1, MAX_SHOTS), mitigated=st.booleans(), seed=st.integers(0, 2**64 - 1))
 def test_every_forecast_is_in_order(work: Workload, shots: int, mitigated: bool, seed: int) -> None:
     unlabelled = replace(work, labels=None)
     told = forecast(unlabelled, twin(ERROR, MISREAD), shots=shots, mitigate_readout=mitigated, seed=seed)
     assert told.accuracy is told.limit_accuracy is told.exact_accuracy is None
     for share in (told.flipped, told.settled):
-        assert 0 <= share.low <= share.mean <= share.high <= 1
+        assert 0 <= share.low <= share.high <= 1
+        # Where nearly all runs are alike, the few others may pull the mean past an end: by their share at most.
+        assert share.low - 0.025 <= share.mean <= share.high + 0.025
     settled = [point.settled for point in told.curve]
     assert mitigated or settled == sorted(settled), "more shots settle more labels: the draws are the same"
     assert json.loads(json.dumps(told.to_dict()))["flipped"]["mean"] == told.flipped.mean

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qdinfer import Artifact, Classifier, InputError
@@ -76,7 +76,6 @@ def test_a_revision_must_be_named_and_the_message_says_how() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_is_a_reference_or_bad_input(repository: str, revision: str) -> None:
     text = f"hf:{repository}@{revision}"

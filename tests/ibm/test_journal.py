@@ -65,7 +65,7 @@ def results(draw: st.DrawFn) -> Measured:
 
 
 @given(results())
-@settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_results_come_back_bit_by_bit(tmp_path_factory: pytest.TempPathFactory, measured: Measured) -> None:
     with begun(tmp_path_factory.mktemp("journal") / "run.db") as journal:
         journal.ask("a")
@@ -169,7 +169,7 @@ def test_stored_journal_gives_its_answers(number: int, tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=150, database=None)
 def test_changed_byte_never_gives_another_answer(data: st.DataObject) -> None:
     """Wherever it is: it is found, or what is read is what was written."""
     content = bytearray(_finished())

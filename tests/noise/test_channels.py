@@ -26,7 +26,7 @@ from qdinfer.noise.channels import (
 STRINGS = ["".join(pair) for pair in np.array(np.meshgrid([*"IXYZ"], [*"IXYZ"], indexing="ij")).reshape(2, -1).T]
 TIMES = st.floats(1e-6, 1e-3)
 SECONDS = st.floats(0, 1e-4)
-few = settings(max_examples=20, deadline=None, database=None)
+few = settings(max_examples=20, database=None)
 
 
 def seen_backwards(channel: object) -> Real:

@@ -213,7 +213,7 @@ def product(one: str, other: str) -> str:
     return "".join("I" if a == b else "Z" for a, b in zip(one, other, strict=True))
 
 
-@settings(max_examples=15, deadline=None, database=None)
+@settings(max_examples=15, database=None)
 @given(
     reading=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3),
     masks=st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=3, unique=True),

@@ -35,7 +35,7 @@ def coin_readout(bias: float = 0.0) -> Readout:
 
 class TestEvidence:
     @given(st.lists(st.floats(-1, 30), min_size=2, max_size=6), st.integers(0, 2**32))
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=300, database=None)
     def test_each_bet_is_unfavourable_where_the_rival_leads(self, outcomes: list[float], seed: int) -> None:
         """E[exp(λ·y − ψ(λ)·y²)] ≤ 1 for every distribution on [−1, ∞) with E[y] ≤ 0."""
         y = np.array([-1.0, *outcomes])
@@ -150,7 +150,7 @@ class TestEvidence:
 
 
 @given(st.integers(1, 100), st.integers(1, 5000))
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100, database=None)
 def test_rounds_grow_to_the_cap(first: int, cap: int) -> None:
     taken, rounds = 0, []
     while more := next_shots(taken, first, cap):

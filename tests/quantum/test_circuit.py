@@ -60,7 +60,7 @@ def bound(circuit: QuantumCircuit, values: dict[str, float]) -> Operator:
     return Operator(circuit.assign_parameters({p: values[p.name] for p in circuit.parameters}))
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60, database=None)
 @given(circuits())
 def test_text_keeps_the_unitary(original: QuantumCircuit) -> None:
     circuit = Circuit.from_qiskit(original, NAMES)
@@ -72,7 +72,7 @@ def test_text_keeps_the_unitary(original: QuantumCircuit) -> None:
 
 
 @given(st.floats(-1e3, 1e3))
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50, database=None)
 def test_angle_literals_are_exact_to_the_last_bit(angle: float) -> None:
     original = QuantumCircuit(1)
     original.rx(Parameter("a"), 0)

@@ -75,13 +75,13 @@ def data_circuits(draw: st.DrawFn) -> Circuit:
     return Circuit.from_qiskit(circuit, [p.name for p in inputs], observables)
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60, database=None)
 @given(data_circuits())
 def test_compiled_equals_statevector(circuit: Circuit) -> None:
     assert largest_error(circuit, rows=4) < TOLERANCE
 
 
-@settings(max_examples=15, deadline=None, database=None)
+@settings(max_examples=15, database=None)
 @given(data_circuits())
 def test_the_reference_equals_another_reference(circuit: Circuit) -> None:
     angles = np.random.default_rng(1).uniform(-4, 4, (3, len(circuit.inputs)))

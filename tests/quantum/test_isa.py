@@ -63,7 +63,7 @@ def small(manila: BackendV2) -> QuantumCircuit:
 
 
 class TestText:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(
         gates=st.lists(
             st.tuples(
@@ -144,7 +144,7 @@ class TestText:
         with pytest.raises(JournalError, match="^circuit: found no circuit of a device .*; expected one as it was"):
             isa_from_json(text)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(data=st.data())
     def test_text_that_is_cut_or_changed_raises_nothing_else(self, data: st.DataObject, small: QuantumCircuit) -> None:
         text = isa_to_json(small)

@@ -57,7 +57,7 @@ def test_by_hand() -> None:
     assert predictions.classes.tolist() == ["no", "yes"]
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100, database=None)
 @given(st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=5), st.floats(0.01, 100))
 def test_huge_logits_stay_finite(bias: list[float], temperature: float) -> None:
     readout = Readout([str(i) for i in range(len(bias))], np.zeros((len(bias), 1)), np.array(bias), temperature)

@@ -49,7 +49,7 @@ def measured(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(measured())
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100, database=None)
 def test_brute_force(case: tuple[np.ndarray, np.ndarray]) -> None:
     bits, masks = case
     values, covariance = expectations_from_bits(bits, masks)
@@ -144,7 +144,7 @@ def assert_equal(one: Measured, other: Measured) -> None:
 
 class TestSums:
     @given(measured(), st.integers(0, 40), st.integers(0, 4))
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=100, database=None)
     def test_add_up_over_shots_and_rows(
         self, case: tuple[np.ndarray, np.ndarray], cut_shots: int, cut_rows: int
     ) -> None:

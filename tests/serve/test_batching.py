@@ -378,7 +378,7 @@ requests = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(clients=st.lists(requests, max_size=25), max_queue=st.sampled_from([5, 200, 10_000]))
 def test_every_request_gets_its_own_answer(clients: list[Request], max_queue: int) -> None:
     async def ask(batcher: Batcher[str, list[str]], number: int, client: Request) -> None:

@@ -338,7 +338,7 @@ bodies = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     path=st.sampled_from(["/v1/classify", "/v1/angles", V2, "/v2/models/tiny/versions/1/infer"]),
     body=bodies,
@@ -362,7 +362,7 @@ def test_no_body_is_a_failure(
         json.loads(response.content)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(path=st.text("/abcv12.%{}é☂\x00\n?#", max_size=40), method=st.sampled_from(["GET", "POST", "HEAD", "OPTIONS"]))
 def test_no_address_is_a_failure(ask: Ask, path: str, method: str) -> None:
     try:

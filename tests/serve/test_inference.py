@@ -281,7 +281,7 @@ def send(ask: Ask, head: bytes, data: bytes, length: object = None) -> httpx.Res
     return ask("POST", PATH, content=head + data, headers={"inference-header-content-length": str(length)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.text(max_size=30), max_size=12))
 @example(["\x00", "\ud7ff\U0010ffff", "a" * 5000, "", "\r\n\r\n"])
 def test_any_texts_go_through_the_binary_form(ask: Ask, texts: list[str]) -> None:
@@ -358,7 +358,7 @@ def test_wrong_lengths_of_the_json_are_told_of(ask: Ask, length: object) -> None
     assert response.json()["error"].startswith("inference-header-content-length: found ")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cut=st.integers(0, len(HEAD + DATA)), length=st.integers(0, len(HEAD + DATA)), junk=st.binary(max_size=20))
 def test_torn_requests_never_pass_for_whole_ones(ask: Ask, cut: int, length: int, junk: bytes) -> None:
     content = (HEAD + DATA)[:cut] + junk

@@ -80,7 +80,7 @@ sentences = st.lists(words, max_size=9).map(" ".join)
 # Order and batches
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(sentences | st.text(max_size=30), max_size=40))
 def test_a_batch_gives_what_each_text_alone_gives(texts: list[str]) -> None:
     together = plain.encode(texts)

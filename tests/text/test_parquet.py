@@ -418,7 +418,7 @@ column_lists = kinds.flatmap(lambda kind: st.lists(st.none() | kind | st.none(),
 tables = st.dictionaries(scalars.filter(lambda name: name != "text"), column_lists, max_size=4)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables)
 def test_jsonl_through_parquet_is_the_same_jsonl(
     tmp_path_factory: pytest.TempPathFactory, columns: dict[str, list[Any]]

@@ -61,7 +61,7 @@ def table(folder: Path, content: str | bytes, name: str = "table.csv") -> Path:
 # Round trips
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(tables(utf8))
 @example([{"text": ""}])
 @example([{"text": 'a "b"\r\n, c\rd\ne'}, {"text": "\r"}])
@@ -74,7 +74,7 @@ def test_what_a_csv_was_written_from_is_read_back(rows: list[dict[str, str]]) ->
         assert found == rows
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(tables(json_texts))
 @example([{"text": "half a pair \ud83c", "other": "🌞"}])
 def test_what_a_jsonl_was_written_from_is_read_back(rows: list[dict[str, str]]) -> None:
