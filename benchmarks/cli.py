@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _measured(part: Part, name: str, options: argparse.Namespace, sizes: Sizes) -> object:
-    rounds = 1 if part.rounds is None else options.rounds or (2 if options.quick else part.rounds)
+    rounds = 1 if part.rounds is None else options.rounds or (1 if options.quick else part.rounds)
     command = f"python -m benchmarks --data FOLDER --only {name}"
     command += "" if part.rounds is None else f" --rounds {rounds}"
     command += f" --texts {sizes.texts}" if name == "streaming" else ""

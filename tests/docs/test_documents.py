@@ -54,10 +54,6 @@ ELSEWHERE = (
 )
 """Commands that other tests run, or that need data which are not in the repository."""
 
-
-SLOW = ("distill.md", "integrations.md", "tutorial.md")
-"""Pages that take over five seconds. So do all that name a device of IBM's."""
-
 NOISE = ("ignore:::mlflow.types.type_hints", "ignore:::mlflow.models.utils")
 """Warnings of MLflow's own. Any other is an error."""
 
@@ -69,9 +65,8 @@ of IBM's service has no other."""
 ADDRESS = "127.0.0.1:8000"
 """Of servers, as the documents name it; the tests use a port that is free."""
 
-
-SLOW = ("tutorial.md", "integrations.md", "twin.md")
-"""Pages that take over some seconds, beside those that name a device."""
+SLOW = ("distill.md", "integrations.md", "tutorial.md", "twin.md")
+"""Pages that take over five seconds. So do all that name a device of IBM's."""
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:

@@ -73,7 +73,7 @@ def test_a_twin_that_is_off_by_one_in_a_hundred_would_be_seen() -> None:
 def test_published_students() -> None:
     """Few texts, for Aer takes long; with the products of two observables they are values enough."""
     z = []
-    for name, rows in (("topic", 4), ("topic-folded", 3)):
+    for name, rows in (("topic", 4), ("topic-folded", 2)):
         circuit = Circuit.from_artifact(Artifact.open(MODELS / name))
         z.append(z_scores(circuit, angles_of(circuit, rows)).ravel())
     joined = np.concatenate(z)
