@@ -14,11 +14,11 @@ demo: .venv/.base  ## label a few headlines with the student in exported_models/
 	@$(BIN)/python examples/demo.py
 
 test: .venv/.dev lint  ## everything that CI checks
-	@# Three processes, each with one thread for arithmetic: some of the time they wait for servers and for each other's
-	@# programs. With four, two cores took half as long again.
+	@# Two processes, each with one thread for arithmetic. With three or four, which start servers and programs of their
+	@# own, two cores took a fifth or a third longer: 23 minutes became 28 and 32.
 	@# What JAX compiles for one training is there for the next, also in other processes.
 	OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 \
-	  $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 quick: .venv/.dev  ## the fast tests alone
 	$(BIN)/python -m pytest -m "not slow"

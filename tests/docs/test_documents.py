@@ -142,7 +142,7 @@ class Background:
 def run_python(code: str, folder: Path, environment: dict[str, str]) -> None:
     quiet = [word for warning in NOISE for word in ("-W", warning)]
     command = [sys.executable, "-W", "error", *quiet, "-c", code]
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, f"{code}: {result.stderr}"
     for printed in re.findall(r"print\(.*\)  # (.*)", code):
         assert printed in result.stdout
@@ -155,7 +155,7 @@ def run_shell(code: str, folder: Path, environment: dict[str, str]) -> None:
         command = shlex.split(line, comments=True)
         assert command[0] in ("qdinfer", "qdistill", "python"), f"{line} is run by no test"
         command = [sys.executable, *command[1:]] if command[0] == "python" else [sys.executable, "-m", *command]
-        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
         assert result.returncode == 0, f"{line}: {result.stderr}"
 
 

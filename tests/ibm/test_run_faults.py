@@ -103,7 +103,7 @@ def test_too_many_questions(retry_after: int | None, standin: StandIn, classifie
 
 def test_limits_of_the_open_plan(serve: Any, classifier: Classifier, journal: Path) -> None:
     server = serve(limits=ServerLimits(pending_jobs=2))
-    server.fault("slow_run", seconds=0.2, count=None)
+    server.fault("slow_run", seconds=2.0, count=None)  # longer than any submission takes
     notes = finish(journal, classifier, server)
     assert notes.has("pending jobs")
 
