@@ -14,8 +14,8 @@ demo: .venv/.base  ## label a few headlines with the student in exported_models/
 	@$(BIN)/python examples/demo.py
 
 test: .venv/.dev lint  ## everything that CI checks
-	@# Two processes, each with one thread for arithmetic. With three or four, which start servers and programs of their
-	@# own, two cores took a fifth or a third longer: 23 minutes became 28 and 32.
+	@# Two processes, each with one thread for arithmetic. More, which start servers and programs of their own, were no
+	@# faster on two cores.
 	@# What JAX compiles for one training is there for the next, also in other processes.
 	OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 \
 	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
