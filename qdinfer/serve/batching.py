@@ -20,6 +20,8 @@ MAX_BATCH = 128
 """Texts that run together, unless one request has more. Larger ones gain little, and make the next ones wait."""
 MAX_WAITING_BYTES = 2**26
 """Of texts that wait."""
+LETTERS = 2000
+"""A text counts once more for so many: a long one takes longer, also where a student reads its beginning only."""
 MEMORY = 0.8
 """How much of what was learnt of the pace is left after the next batch."""
 
@@ -103,7 +105,7 @@ class Batcher(Generic[Key, Result]):
         Args:
             key: what shall be done with them.
             texts: one or more, checked.
-            weight: how long a text takes under this key, in any unit that all callers share.
+            weight: how long a short text takes under this key, in any unit that all callers share.
 
         Raises:
             OverloadedError: the queue is full, or the deadline cannot be met.
@@ -111,7 +113,7 @@ class Batcher(Generic[Key, Result]):
         """
         loop = asyncio.get_running_loop()
         size = sum(map(len, texts))
-        work = weight * len(texts)
+        work = weight * sum(1 + len(text) // LETTERS for text in texts)
         self._admit(len(texts), size, work)
         job = _Job(key, texts, size, work, self._clock(), loop.create_future())
         self._jobs.append(job)
@@ -139,7 +141,9 @@ class Batcher(Generic[Key, Result]):
             raise OverloadedError(f"found {self.waiting} texts waiting; expected room for {texts} more", wait)
         if wait + work * self._pace > self._deadline / 2:
             raise OverloadedError(
-                f"found {self.waiting} texts waiting, {wait:.1f} s of work; expected less, to answer in time", wait
+                f"found {wait:.1f} s of work, and {work * self._pace:.1f} s for this request; expected at most "
+                f"{self._deadline / 2:g} s in all, to answer in time",
+                wait,
             )
 
     async def _work_off(self) -> None:

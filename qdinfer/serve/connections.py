@@ -19,17 +19,23 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head = 0  # bytes since the last ones of a body, or the last whole request
         self._since = self.loop.time()
+        self._whole = True  # all of the last request has come
 
     def data_received(self, data: bytes) -> None:
         """Count them; the callbacks below forget the count when there is an end to the head."""
         if self.cycle is None or not self.cycle.more_body:
             data = _not_to_be_upgraded(data)
-        if not self._head:
+        if not self._head and not self._answered_early:
             self._since = self.loop.time()
         self._head += len(data)
         super().data_received(data)
         if self._head > MAX_HEAD and not self.transport.is_closing():
             self.send_400_response(f"Found over {MAX_HEAD} bytes of headers.")
+
+    def on_message_begin(self) -> None:
+        """A request begins to come."""
+        self._whole = False
+        super().on_message_begin()
 
     def on_body(self, body: bytes) -> None:
         """Some bytes of a body have come."""
@@ -39,6 +45,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """All of a request has come."""
         self._head = 0
+        self._whole = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -47,10 +54,17 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def close_if_stuck(self, deadline: float, idle: float) -> None:
-        """End it, if a head is not whole by its deadline, or if it is idle for too long; both in seconds."""
+        """End it, if a head is not whole by its deadline, or if it is idle for too long; both in seconds.
+
+        So is one whose request was answered before all of it had come, as one that is too large.
+        """
         waits = self.cycle is None or self.cycle.response_complete
-        if waits and self.loop.time() - self._since > (deadline if self._head else idle):
+        if waits and self.loop.time() - self._since > (deadline if self._head or self._answered_early else idle):
             self.transport.close()
+
+    @property
+    def _answered_early(self) -> bool:
+        return not self._whole and self.cycle is not None and self.cycle.response_complete
 
 
 def _not_to_be_upgraded(data: bytes) -> bytes:

@@ -220,7 +220,7 @@ def test_what_could_not_be_done_in_time_is_refused_and_told_when_to_come_again(r
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError) as refused:
             await batcher.submit("k", ["c"] * 6)
-        told = "found 25 texts waiting, 4.5 s of work; expected less, to answer in time"
+        told = "found 4.5 s of work, and 0.6 s for this request; expected at most 5 s in all, to answer in time"
         assert str(refused.value) == told
         assert refused.value.retry_after == pytest.approx(4.5)
         third = submitted(batcher, "k", ["c"] * 5)
@@ -242,6 +242,21 @@ def test_work_is_weighed(rig: Rig) -> None:
         other = submitted(batcher, "k", ["b"] * 10, weight=4.8)
         rig.go.set()
         await asyncio.gather(first, other)
+        batcher.close()
+
+    rig.run(steps())
+
+
+def test_a_long_text_does_not_make_short_ones_seem_slow(rig: Rig) -> None:
+    async def steps() -> None:
+        batcher = rig.make(deadline=10)
+        rig.seconds = 1.0
+        await batcher.submit("k", ["word " * 40_000])
+        rig.seconds = 0.01
+        first = await rig.hold(batcher)
+        others = [submitted(batcher, "k", ["short"] * 64) for _ in range(6)]
+        rig.go.set()
+        await asyncio.gather(first, *others)
         batcher.close()
 
     rig.run(steps())

@@ -203,6 +203,19 @@ def test_a_body_that_does_not_come_is_given_up(narrow: Served) -> None:
     assert narrow.process.poll() is None
 
 
+def test_a_body_that_goes_on_after_its_refusal_is_given_up(narrow: Served) -> None:
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", narrow.port)) as connection:
+        connection.settimeout(10)
+        connection.sendall(HEAD + b"content-length: 99999999999\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while time.monotonic() < start + 20:
+                connection.sendall(b"a" * 100)
+                time.sleep(0.01)
+    assert 0.4 < time.monotonic() - start < 10
+
+
 def test_a_body_that_is_cut_off_is_no_failure(narrow: Served) -> None:
     since = len(narrow.lines)
     with socket.create_connection(("127.0.0.1", narrow.port)) as connection:
