@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ def open_run(path: Path, classifier: Classifier, texts: list[str] = TEXTS, **opt
     named = {name: options.pop(name) for name in ("name", "max_qpu_seconds") if name in options}
     shots = options.pop("shots", SHOTS)
     return Run.open(path, classifier, texts, backend(notes, **options), shots=shots, **named)
+
+
+open_on_small = partial(open_run, device=SMALL)
 
 
 def check_predictions(predictions: Predictions, classifier: Classifier, texts: list[str] = TEXTS) -> None:

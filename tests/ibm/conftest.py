@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ Serve = Callable[..., StandIn]
 
 
 @pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Start a server with an empty folder, and set the environment to it: `serve(["FakeFez:readout"], seed=1)`."""
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """Start a server with an empty folder, and set the environment to it: `serve(["FakeFez:readout"], seed=1)`.
 
-    def start(*arguments: Any, **options: Any) -> StandIn:
+    Unless told otherwise it has the devices that the test's module names as `DEVICES`, or else FakeFez.
+    """
+    usual: Sequence[str] = getattr(request.module, "DEVICES", ("FakeFez",))
+
+    def start(devices: Sequence[str] = usual, **options: Any) -> StandIn:
         folder = tmp_path / f"stand-in {len(list(tmp_path.iterdir()))}"
-        server = running.enter_context(StandIn(folder, *arguments, **options))
+        server = running.enter_context(StandIn(folder, devices, **options))
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         return server
@@ -33,7 +37,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 @pytest.fixture
 def standin(serve: Serve) -> StandIn:
-    """A server with one device, FakeFez, without noise."""
+    """A server with the module's devices, without noise."""
     return serve()
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from durable import QUICK, SMALL, SMALL_AT_STANDIN, check_paid_once, check_predictions
-from durable import open_run as open_on
+from durable import QUICK, SMALL_AT_STANDIN, check_paid_once, check_predictions
+from durable import open_on_small as open_run
 from ibm_standin import StandIn
 
 from qdinfer import BackendError, Classifier
@@ -18,15 +17,7 @@ from qdinfer.backends.ibm_client import Patience
 PATIENCE = Patience(**(QUICK.__dict__ | {"call": 0.8, "submission": 2.0, "grace": 1.2, "attempts": 4}))
 PATHS = ("^/jobs$", "^/jobs", "/results$", "/metrics$", "^/sessions", "^/backends", "^/instances", "")
 
-
-open_run = partial(open_on, device=SMALL)
-
-
-@pytest.fixture
-def standin(serve: Any) -> StandIn:
-    """A server with one small device."""
-    server: StandIn = serve([SMALL_AT_STANDIN])
-    return server
+DEVICES = [SMALL_AT_STANDIN]
 
 
 def random_fault(rng: random.Random) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from durable import QUICK, SMALL, SMALL_AT_STANDIN, TEXTS, Notes, check_paid_once, check_predictions
-from durable import open_run as open_on
+from durable import open_on_small as open_run
 from ibm_standin import Limits as ServerLimits
 from ibm_standin import StandIn
 
@@ -18,15 +17,7 @@ from qdinfer.backends.ibm_client import Patience
 
 POST = {"method": "POST", "path": "^/jobs$"}
 
-
-open_run = partial(open_on, device=SMALL)
-
-
-@pytest.fixture
-def standin(serve: Any) -> StandIn:
-    """A server with one small device."""
-    server: StandIn = serve([SMALL_AT_STANDIN])
-    return server
+DEVICES = [SMALL_AT_STANDIN]
 
 
 @pytest.fixture
@@ -114,7 +105,7 @@ def test_too_many_questions(retry_after: int | None, standin: StandIn, classifie
 
 
 def test_limits_of_the_open_plan(serve: Any, classifier: Classifier, journal: Path) -> None:
-    server = serve([SMALL_AT_STANDIN], limits=ServerLimits(pending_jobs=2))
+    server = serve(limits=ServerLimits(pending_jobs=2))
     server.fault("slow_run", seconds=2.0, count=None)  # longer than any submission takes
     notes = finish(journal, classifier, server)
     assert notes.has("pending jobs")
@@ -210,7 +201,7 @@ def test_device_that_is_paused(standin: StandIn, classifier: Classifier, journal
 
 
 def test_usage_limit(serve: Any, classifier: Classifier, journal: Path) -> None:
-    server = serve([SMALL_AT_STANDIN], limits=ServerLimits(usage_seconds=3))
+    server = serve(limits=ServerLimits(usage_seconds=3))
     with open_run(journal, classifier) as run, pytest.raises(BackendError, match="usage limit"):
         run.wait()
     server.limits = ServerLimits()
@@ -368,7 +359,7 @@ def test_job_that_is_not_there_any_more(standin: StandIn, classifier: Classifier
 
 
 def test_refused_job_is_not_waited_for(serve: Any, classifier: Classifier, journal: Path) -> None:
-    server = serve([SMALL_AT_STANDIN], limits=ServerLimits(executions_a_job=100))
+    server = serve(limits=ServerLimits(executions_a_job=100))
     with open_run(journal, classifier) as run:
         with pytest.raises(BackendError, match="the job was refused: .*2000 executions"):
             run.wait()
